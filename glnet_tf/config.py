@@ -1,0 +1,108 @@
+"""Every setting of the library, as frozen dataclasses: one per concern, each field typed, with default, unit and help.
+
+The tools turn these fields into flags of the same names; a flagfile in configs/ holds only what differs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from glnet_tf.errors import ConfigError
+
+
+def setting(default: Any, text: str, *, choices: tuple | None = None, low: float | None = None) -> Any:
+    """A dataclass field with a line of help and, optionally, its permitted values or its smallest value."""
+    return dataclasses.field(default=default, metadata={"help": text, "choices": choices, "low": low})
+
+
+class Checked:
+    """Base that checks every field against its choices and smallest value when the configuration is made."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value, choices, low = getattr(self, field.name), field.metadata["choices"], field.metadata["low"]
+            if choices is not None and value not in choices:
+                raise ConfigError(f"--{field.name}={value}: expected one of {', '.join(map(str, choices))}")
+            if low is not None and not value >= low:
+                raise ConfigError(f"--{field.name}={value}: expected at least {low}")
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig(Checked):
+    """What is read, and how it becomes snippets."""
+
+    dataset: str = setting(
+        "folder", "kind of source: folder, kitti_odometry, kitti_raw or street; several, separated by commas, are joined"
+    )
+    data_dir: str = setting("", "folder of the data set; several, separated by commas, one per entry of dataset")
+    split: str = setting("", "scenes or sequences to use, separated by commas; empty: all")
+    holdout_frames: int = setting(0, "frames at the end of every scene left out of training", low=0)
+    image_height: int = setting(128, "height of the network's images, pixels; a multiple of 32", low=32)
+    image_width: int = setting(416, "width of the network's images, pixels; a multiple of 32", low=32)
+    batch_size: int = setting(4, "snippets per training step", low=1)
+    stride: int = setting(1, "frames between the frames of a snippet", low=1)
+    flip: bool = setting(True, "mirror half of the snippets left to right")
+    colour: float = setting(0.2, "largest relative change of brightness, contrast and saturation; 0: none", low=0.0)
+    street_frames: int = setting(60, "rendered frames per street (dataset street)", low=3)
+    streets: int = setting(8, "number of rendered streets (dataset street)", low=1)
+    street_seed: int = setting(0, "seed of the first street; street i has seed street_seed + i", low=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("image_height", "image_width"):
+            if getattr(self, name) % 32:
+                raise ConfigError(f"--{name}={getattr(self, name)}: expected a multiple of 32, the encoders' stride")
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig(Checked):
+    """The networks. A run folder remembers these; they cannot change when it is resumed."""
+
+    encoder: str = setting(
+        "resnet18", "backbone of DepthNet and FlowNet", choices=("resnet18", "resnet50", "efficientnet_lite0")
+    )
+    encoder_weights: str = setting(
+        "imagenet",
+        "start of the backbones: imagenet (packaged, or downloaded by Keras for resnet50), none, or the path of a "
+        "torchvision ResNet-18 checkpoint (.pth)",
+    )
+    intrinsics: str = setting(
+        "auto",
+        "where K comes from: given (by the data), learned (one K per camera), predicted (by CameraNet for each pair), "
+        "fov (fixed, from field_of_view), auto (given where the data is calibrated, else learned)",
+        choices=("auto", "given", "learned", "predicted", "fov"),
+    )
+    field_of_view: float = setting(72.0, "horizontal field of view, degrees: K when fov, its start when learned", low=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class LossConfig(Checked):
+    """Weights and constants of the objective."""
+
+    photometric: float = setting(1.0, "weight of the adaptive photometric loss", low=0.0)
+    structure: float = setting(0.2, "weight of the multi-view 3D structure consistency", low=0.0)
+    epipolar: float = setting(0.1, "weight of the epipolar loss", low=0.0)
+    depth_smoothness: float = setting(0.1, "weight of the edge-aware depth smoothness", low=0.0)
+    flow_smoothness: float = setting(0.05, "weight of the edge-aware flow smoothness", low=0.0)
+    consistency: float = setting(0.05, "weight of the forward-backward flow consistency", low=0.0)
+    alpha: float = setting(0.85, "share of SSIM in the photometric distance", low=0.0)
+    epipolar_distance: str = setting("sampson", "form of the epipolar residual", choices=("sampson", "algebraic"))
+    epipolar_mask: bool = setting(False, "restrict the epipolar loss to pixels whose flow agrees with the rigid flow")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig(Checked):
+    """The optimisation and what it leaves behind."""
+
+    steps: int = setting(100_000, "training steps in all, resumed ones included", low=1)
+    learning_rate: float = setting(2e-4, "Adam's learning rate", low=0.0)
+    intrinsics_rate: float = setting(10.0, "learning rate of a learned K, relative to learning_rate", low=0.0)
+    ramp_steps: int = setting(100, "steps over which the learning rate rises to its value", low=1)
+    decay_start: float = setting(0.75, "share of the steps after which the learning rate falls (cosine, to 5 %)", low=0.0)
+    warmup_steps: int = setting(500, "steps in which both branches of the photometric loss are trained", low=0)
+    rigid_floor: float = setting(0.1, "share of the two-branch loss that remains after the warm-up", low=0.0)
+    seed: int = setting(0, "seed of initialisation, shuffling and augmentation", low=0)
+    summary_steps: int = setting(200, "steps between TensorBoard pictures", low=1)
+    checkpoint_steps: int = setting(500, "steps between checkpoints and validations", low=1)
+    validation_snippets: int = setting(32, "snippets per validation", low=1)

@@ -1,0 +1,79 @@
+"""Augmentation as pure functions of a snippet and a seed: the three frames always get the same one."""
+
+from __future__ import annotations
+
+import math
+
+import tensorflow as tf
+
+from glnet_tf.geometry.camera import flip_intrinsics
+
+LUMA = (0.299, 0.587, 0.114)
+# The largest turn of the hue is this share of the largest relative change of the other properties.
+HUE_SHARE = 0.25
+
+
+def augment(
+    images: tf.Tensor, intrinsics: tf.Tensor, seed: tf.Tensor, flip: bool, colour: float
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns a snippet that is mirrored in half of the cases and changed in colour, as a function of the seed.
+
+    Args:
+      images: [3, H, W, 3] float32 RGB in [0, 1].
+      intrinsics: [3, 3] K in pixels of these images, or zeros.
+      seed: [2] integers.
+      flip: whether to mirror at all.
+      colour: largest relative change of brightness, contrast and saturation; 0 leaves the colours alone.
+
+    Returns:
+      images: [3, H, W, 3] in [0, 1].
+      intrinsics: [3, 3] K of the new images.
+    """
+    seed = tf.convert_to_tensor(seed)
+    if colour:
+        images = change_colours(images, *draw_colour_change(seed + tf.constant([1, 0], seed.dtype), colour))
+    if flip:
+        heads = tf.random.stateless_uniform([], seed) < 0.5
+        images, intrinsics = tf.cond(heads, lambda: mirror(images, intrinsics), lambda: (images, intrinsics))
+    return images, intrinsics
+
+
+def mirror(images: tf.Tensor, intrinsics: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns images [3, H, W, 3] mirrored left to right, and their K [3, 3]; an unknown K (zeros) stays unknown."""
+    return tf.reverse(images, [2]), keep_unknown(intrinsics, flip_intrinsics(intrinsics, tf.shape(images)[2]))
+
+
+def keep_unknown(before: tf.Tensor, after: tf.Tensor) -> tf.Tensor:
+    """Returns the changed K, [3, 3], or zeros where the K before, [3, 3], was zeros."""
+    return tf.where(tf.reduce_any(before != 0.0), after, tf.zeros_like(after))
+
+
+def draw_colour_change(seed: tf.Tensor, colour: float) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Returns factors of brightness, contrast and saturation in 1 +- colour, and a hue angle in radians, each []."""
+    draws = tf.unstack(tf.random.stateless_uniform([4], seed, -colour, colour))
+    return 1.0 + draws[0], 1.0 + draws[1], 1.0 + draws[2], 2.0 * math.pi * HUE_SHARE * draws[3]
+
+
+def change_colours(
+    images: tf.Tensor, brightness: tf.Tensor, contrast: tf.Tensor, saturation: tf.Tensor, hue: tf.Tensor
+) -> tf.Tensor:
+    """Returns images after one affine map of colour space, so that all pixels and frames keep their correspondence.
+
+    Args:
+      images: [3, H, W, 3] RGB in [0, 1].
+      brightness: [] factor of the values.
+      contrast: [] factor of their distance from the mean grey of the three frames.
+      saturation: [] factor of their distance from their own grey.
+      hue: [] angle in radians by which colours turn about the grey axis.
+
+    Returns:
+      [3, H, W, 3], clipped to [0, 1].
+    """
+    luma = tf.constant(LUMA)
+    grey_axis = tf.ones([3, 3]) / 3.0
+    cross = tf.constant([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) / math.sqrt(3.0)
+    turn = tf.cos(hue) * tf.eye(3) + (1.0 - tf.cos(hue)) * grey_axis + tf.sin(hue) * cross
+    saturate = saturation * tf.eye(3) + (1.0 - saturation) * tf.ones([3, 1]) * luma
+    mean_grey = tf.reduce_sum(tf.reduce_mean(images, axis=[0, 1, 2]) * luma)
+    colours = tf.tensordot(images, brightness * contrast * turn @ saturate, [[3], [1]])
+    return tf.clip_by_value(colours + brightness * (1.0 - contrast) * mean_grey, 0.0, 1.0)

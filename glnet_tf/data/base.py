@@ -1,0 +1,70 @@
+"""What every source of snippets offers: an image loader that runs in the graph, and names for its messages."""
+
+from __future__ import annotations
+
+import abc
+
+import numpy as np
+import tensorflow as tf
+
+from glnet_tf.structures import GroundTruth
+
+
+class Source(abc.ABC):
+    """Videos, seen as a numbered list of snippets of three frames.
+
+    Attributes:
+      name: what messages call it (its folder).
+      cameras: names of the cameras; `load` returns indices into them.
+      calibrated: whether K is known for every snippet.
+      skipped: what was left out when the source was opened, one line each, with the reason.
+    """
+
+    name: str
+    cameras: tuple[str, ...]
+    calibrated: bool
+    skipped: tuple[str, ...]
+
+    @abc.abstractmethod
+    def __len__(self) -> int:
+        """Returns the number of snippets."""
+
+    @abc.abstractmethod
+    def load(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Returns a snippet's frames, in TensorFlow operations only.
+
+        Args:
+          index: [] int64 number of the snippet.
+
+        Returns:
+          images: [3, h, w, 3] uint8 RGB, ordered t-1, t, t+1, at the source's own size.
+          intrinsics: [3, 3] float32 K in pixels of these images; zeros when unknown.
+          camera: [] int32 index into `cameras`.
+        """
+
+    @abc.abstractmethod
+    def files(self, index: int) -> tuple[str, str, str]:
+        """Returns the names of a snippet's three frames."""
+
+    @abc.abstractmethod
+    def ground_truth(self, index: int) -> GroundTruth | None:
+        """Returns what is known about a snippet (unbatched NumPy arrays of the source's own size), or None."""
+
+
+def snippet_middles(runs: np.ndarray, stride: int, holdout_frames: int, part: str) -> np.ndarray:
+    """Returns the middle frames of all snippets (t - stride, t, t + stride) of one scene.
+
+    Args:
+      runs: [F] number of the uninterrupted run that each frame belongs to, non-decreasing but for the -1 of a frame that
+        cannot be used.
+      stride: frames between the frames of a snippet.
+      holdout_frames: frames at the scene's end that are kept for validation.
+      part: "train": snippets that touch none of those frames; "validation": snippets of those frames only.
+
+    Returns:
+      [S] int64 indices into the scene's frames; no snippet reaches from one run into another.
+    """
+    first, last = np.arange(len(runs))[: -2 * stride], np.arange(len(runs))[2 * stride :]
+    boundary = len(runs) - holdout_frames
+    inside = last < boundary if part == "train" else first >= boundary
+    return (first + stride)[inside & (runs[first] == runs[last]) & (runs[first] >= 0)]

@@ -1,0 +1,111 @@
+"""The text files beside the images: 3x3 intrinsics, KITTI projection matrices and poses, each checked as it is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from glnet_tf.errors import DataError
+
+
+def read_numbers(file: Path) -> list[list[float]]:
+    """Returns the numbers of a text file, line by line, without empty lines.
+
+    Raises:
+      DataError: the file cannot be read, or a word is not a number.
+    """
+    rows = []
+    for number, line in enumerate(read_lines(file), start=1):
+        try:
+            row = [float(word) for word in line.replace(",", " ").split()]
+        except ValueError:
+            raise DataError(
+                f"{file}:{number}: {line.strip()[:60]!r}: expected numbers only; correct the line"
+            ) from None
+        if row:
+            rows.append(row)
+    return rows
+
+
+def read_lines(file: Path) -> list[str]:
+    """Returns the lines of a text file.
+
+    Raises:
+      DataError: it cannot be read.
+    """
+    try:
+        return file.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise DataError(f"{file}: {error.strerror}: expected a readable text file; restore it") from None
+
+
+def read_intrinsics(file: Path) -> np.ndarray:
+    """Returns K, [3, 3] in pixels, of a file of nine numbers in three rows."""
+    rows = read_numbers(file)
+    if [len(row) for row in rows] != [3, 3, 3]:
+        lengths = "+".join(str(len(row)) for row in rows) or "no"
+        raise DataError(
+            f"{file}: has {lengths} numbers: expected a 3x3 matrix, three rows of three; write K in pixels there"
+        )
+    return check_intrinsics(np.array(rows), file)
+
+
+def read_projection(file: Path, key: str) -> np.ndarray:
+    """Returns K, [3, 3] in pixels, of the 3x4 projection matrix in a line `key: ...` of a KITTI calibration file."""
+    if not file.is_file():
+        raise DataError(
+            f"{file}: is missing: expected the calibration with a line {key}; copy it from the KITTI download"
+        )
+    for line in read_lines(file):
+        name, _, values = line.partition(":")
+        if name.strip() != key:
+            continue
+        try:
+            numbers = [float(word) for word in values.split()]
+        except ValueError:
+            numbers = []
+        if len(numbers) != 12:
+            raise DataError(
+                f"{file}: {line.strip()[:60]!r}: expected {key}: and 12 numbers; copy it from the KITTI download"
+            )
+        return check_intrinsics(np.reshape(numbers, (3, 4))[:, :3], file)
+    raise DataError(f"{file}: has no line {key}: expected it with 12 numbers; copy the file from the KITTI download")
+
+
+def check_intrinsics(intrinsics: np.ndarray, file: Path) -> np.ndarray:
+    """Returns K, [3, 3], unchanged if it is a pinhole camera in pixels.
+
+    Raises:
+      DataError: it is not.
+    """
+    fx, fy = intrinsics[0, 0], intrinsics[1, 1]
+    if not np.isfinite(intrinsics).all() or min(fx, fy) <= 0:
+        raise DataError(f"{file}: focal lengths ({fx:g}, {fy:g}): expected finite positive pixels; correct K")
+    if min(fx, fy) < 2:
+        raise DataError(
+            f"{file}: focal lengths ({fx:g}, {fy:g}) look normalised: expected K in pixels of the images; "
+            "multiply its first row by their width and its second by their height"
+        )
+    if not np.allclose(intrinsics[[1, 2, 2, 2], [0, 0, 1, 2]], (0, 0, 0, 1)):
+        raise DataError(f"{file}: {intrinsics.tolist()}: expected rows fx 0 cx, 0 fy cy, 0 0 1; correct K")
+    return intrinsics
+
+
+def read_poses(file: Path, frames: int) -> np.ndarray:
+    """Returns poses, [frames, 4, 4] camera to world in metres, of a file with a row of 12 numbers (3x4) per frame.
+
+    Raises:
+      DataError: a row is not 12 finite numbers, or there is not one row per frame.
+    """
+    rows = read_numbers(file)
+    for number, row in enumerate(rows, start=1):
+        if len(row) != 12 or not np.isfinite(row).all():
+            raise DataError(
+                f"{file}: row {number} has {len(row)} numbers: expected 12 finite ones, a 3x4 pose; correct it"
+            )
+    if len(rows) != frames:
+        raise DataError(f"{file}: has {len(rows)} rows: expected {frames}, one per image; complete it, or remove it")
+    poses = np.tile(np.eye(4), (frames, 1, 1))
+    poses[:, :3] = np.reshape(rows, (frames, 3, 4))
+    return poses

@@ -1,0 +1,147 @@
+"""From a source to batches, as tf.data: the order and every augmentation depend on the seed and a position alone.
+
+A position counts samples over all epochs. Resuming a stream is starting it at a position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from glnet_tf.config import DataConfig
+from glnet_tf.data.augment import augment, keep_unknown
+from glnet_tf.data.base import Source
+from glnet_tf.errors import DataError
+from glnet_tf.geometry.camera import resize_intrinsics
+from glnet_tf.structures import FRAMES, Snippet
+
+
+def stream(source: Source, config: DataConfig, seed: int, start: int = 0, augmented: bool = True) -> tf.data.Dataset:
+    """Returns an infinite dataset of shuffled training batches; a snippet whose images are damaged is left out.
+
+    Args:
+      source: where the snippets come from.
+      config: size of the images, of the batches, and the augmentation.
+      seed: of the order and the augmentation.
+      start: position of the first sample; a stream from there equals the rest of a stream from 0.
+      augmented: whether to augment as `config` says.
+
+    Returns:
+      Dataset of (Snippet, positions): images [B, 3, H, W, 3], positions [B] int64, consecutive except where snippets were
+      left out (see `missing_positions`).
+
+    Raises:
+      DataError: not one snippet of the source can be decoded.
+    """
+    check_readable(source)
+
+    def sample(position: tf.Tensor) -> tuple[Snippet, tf.Tensor]:
+        snippet = read_snippet(source, config, snippet_index(position, seed, len(source)))
+        if augmented:
+            augmentation_seed = tf.stack([tf.constant(seed, tf.int64), position])
+            images, intrinsics = augment(
+                snippet.images, snippet.intrinsics, augmentation_seed, config.flip, config.colour
+            )
+            snippet = snippet._replace(images=images, intrinsics=intrinsics)
+        return snippet, position
+
+    samples = tf.data.Dataset.range(start, np.iinfo(np.int64).max).map(sample, tf.data.AUTOTUNE, deterministic=True)
+    return _without_damaged(samples).batch(config.batch_size).prefetch(tf.data.AUTOTUNE)
+
+
+def batches(source: Source, config: DataConfig, indices: Sequence[int] | None = None) -> tf.data.Dataset:
+    """Returns a finite dataset of batches in order, not augmented; a snippet whose images are damaged is left out.
+
+    Args:
+      source: where the snippets come from.
+      config: size of the images and of the batches.
+      indices: numbers of the snippets; None: all.
+
+    Returns:
+      Dataset of Snippet, images [B, 3, H, W, 3]; the last batch may be smaller, and `Snippet.index` says which came.
+    """
+    numbers = np.arange(len(source)) if indices is None else np.asarray(indices)
+    samples = tf.data.Dataset.from_tensor_slices(numbers.astype(np.int64)).map(
+        lambda index: read_snippet(source, config, index), tf.data.AUTOTUNE, deterministic=True
+    )
+    return _without_damaged(samples).batch(config.batch_size).prefetch(tf.data.AUTOTUNE)
+
+
+def _without_damaged(samples: tf.data.Dataset) -> tf.data.Dataset:
+    # The method came with TensorFlow 2.11, and the function that it replaced will go.
+    if hasattr(samples, "ignore_errors"):
+        return samples.ignore_errors()
+    return samples.apply(tf.data.experimental.ignore_errors())
+
+
+def snippet_index(position: tf.Tensor | int, seed: int, size: int) -> tf.Tensor:
+    """Returns which snippet comes at a position: every epoch of `size` positions is a permutation of its own.
+
+    Args:
+      position: [] int64 count of samples over all epochs.
+      seed: of the order.
+      size: number of snippets of the source.
+
+    Returns:
+      [] int64 in 0 ... size - 1.
+    """
+    position = tf.convert_to_tensor(position, tf.int64)
+    epoch_seed = tf.stack([tf.constant(seed, tf.int64), position // size])
+    return tf.random.experimental.index_shuffle(position % size, epoch_seed, tf.constant(size - 1, tf.int64))
+
+
+def read_snippet(source: Source, config: DataConfig, index: tf.Tensor) -> Snippet:
+    """Returns a snippet at the network's size: images [3, H, W, 3], intrinsics [3, 3], without batch axis."""
+    frames, intrinsics, camera = source.load(index)
+    size = (config.image_height, config.image_width)
+    images = resize(frames, size)
+    shape = tf.shape(frames)
+    scaled = resize_intrinsics(intrinsics, (shape[1], shape[2]), size)
+    return Snippet(images, keep_unknown(intrinsics, scaled), camera, index)
+
+
+def resize(frames: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+    """Returns frames resized without aliasing, about the pixel convention x' + 0.5 = (x + 0.5) W' / W.
+
+    Args:
+      frames: [3, h, w, 3] uint8.
+      size: (H, W).
+
+    Returns:
+      [3, H, W, 3] float32 in [0, 1].
+    """
+    shape = tf.shape(frames)
+    # Averaging over areas is the exact filter for shrinking, but repeats pixels where it enlarges.
+    resized = tf.cond(
+        tf.reduce_all(shape[1:3] >= tf.constant(size)),
+        lambda: tf.image.resize(frames, size, method="area"),
+        lambda: tf.image.resize(frames, size, antialias=True),
+    )
+    return tf.ensure_shape(resized, [FRAMES, *size, 3]) / 255.0
+
+
+def missing_positions(expected_start: int, positions: Iterable[int]) -> list[int]:
+    """Returns the positions that a batch of a stream left out because their images are damaged.
+
+    Args:
+      expected_start: the position after the last one of the batch before.
+      positions: those of the batch, increasing.
+
+    Returns:
+      The positions from `expected_start` to the batch's last one that are not in the batch.
+    """
+    present = [int(position) for position in positions]
+    return sorted(set(range(expected_start, present[-1] + 1)) - set(present))
+
+
+def check_readable(source: Source) -> None:
+    """Raises a DataError if no snippet of a source can be decoded: a stream of it would never yield a batch."""
+    whole = tf.data.Dataset.range(len(source)).map(source.load)
+    for _ in _without_damaged(whole).take(1):
+        return
+    raise DataError(
+        f"{source.name}: none of its {len(source)} snippets can be decoded, e.g. {', '.join(source.files(0))}: "
+        "expected complete JPEG or PNG images; copy or extract them again"
+    )

@@ -1,0 +1,224 @@
+"""Sources without files, several sources as one, and the choice of a source by the configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from glnet_tf.config import DataConfig
+from glnet_tf.data.base import Source, snippet_middles
+from glnet_tf.data.folder import FolderSource, folder_scenes
+from glnet_tf.data.kitti import KittiOdometrySource, KittiRawSource, odometry_sequences, raw_drives
+from glnet_tf.data.scenes import SceneSource, split_names
+from glnet_tf.data.street import SKY_DEPTH, Street
+from glnet_tf.errors import ConfigError, DataError
+from glnet_tf.structures import GroundTruth
+
+FILE_SOURCES: dict[str, tuple[type[SceneSource], Callable[[str], dict[str, Path]]]] = {
+    "folder": (FolderSource, folder_scenes),
+    "kitti_odometry": (KittiOdometrySource, odometry_sequences),
+    "kitti_raw": (KittiRawSource, raw_drives),
+}
+KINDS = (*FILE_SOURCES, "street")
+# KITTI's focal length over its image width, so that streets look as its videos do.
+STREET_FOCAL = 0.58
+
+
+class StreetSource(Source):
+    """Rendered streets with full ground truth, held in memory and filmed by one camera.
+
+    Args:
+      seeds: one street each.
+      frames: per street.
+      height, width: of the images, pixels.
+      style: how the streets look, see `street.Street`.
+      stride, holdout_frames, part: see `base.snippet_middles`.
+
+    Raises:
+      DataError: no snippet remains.
+    """
+
+    cameras = ("street",)
+    calibrated = True
+    skipped = ()
+
+    def __init__(
+        self,
+        seeds: Sequence[int],
+        frames: int,
+        height: int,
+        width: int,
+        style: str = "town",
+        stride: int = 1,
+        holdout_frames: int = 0,
+        part: str = "train",
+    ) -> None:
+        self.name = "street"
+        self._streets = [Street(seed, frames, height, width, STREET_FOCAL * width, style) for seed in seeds]
+        self._seeds, self._frames, self._stride = tuple(seeds), frames, stride
+        middles = snippet_middles(np.zeros(frames, np.int64), stride, holdout_frames, part)
+        self._middles = np.concatenate([number * frames + middles for number in range(len(self._streets))])
+        if not len(self._middles):
+            raise DataError(
+                f"street: no snippet for {part} (stride {stride}, holdout_frames {holdout_frames}): expected "
+                f"{2 * stride + 1} frames or more of the {frames} per street; raise --street_frames"
+            )
+        images = np.empty((len(self._streets) * frames, height, width, 3), np.uint8)
+        for number in tqdm(range(len(images)), desc="rendering streets", unit="frame"):
+            street, frame = divmod(number, frames)
+            images[number] = self._streets[street].frame(frame).image
+        with tf.device("/cpu:0"):
+            self._images = tf.constant(images)
+            self._middle_table = tf.constant(self._middles, tf.int64)
+            self._intrinsics = tf.constant(self._streets[0].intrinsics, tf.float32)
+
+    def __len__(self) -> int:
+        return len(self._middles)
+
+    def load(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        frames = self._middle_table[index] + self._stride * tf.constant([-1, 0, 1], tf.int64)
+        return tf.gather(self._images, frames), self._intrinsics, tf.constant(0, tf.int32)
+
+    def files(self, index: int) -> tuple[str, str, str]:
+        street, frame = divmod(int(self._middles[index]), self._frames)
+        before, middle, after = (
+            f"street {self._seeds[street]} frame {frame + step * self._stride}" for step in (-1, 0, 1)
+        )
+        return before, middle, after
+
+    def ground_truth(self, index: int) -> GroundTruth:
+        number, frame = divmod(int(self._middles[index]), self._frames)
+        street = self._streets[number]
+        rendered = street.frame(frame)
+        flow, visible = street.flow(frame, frame + self._stride)
+        depth = np.where(rendered.depth < SKY_DEPTH, rendered.depth, 0.0)
+        return GroundTruth(
+            depth=depth[..., np.newaxis].astype(np.float32),
+            flow=np.asarray(flow, np.float32),
+            flow_valid=visible[..., np.newaxis].astype(np.float32),
+            moving=rendered.moving[..., np.newaxis].astype(np.float32),
+            pose=np.asarray(street.relative_pose(frame, frame + self._stride), np.float32),
+        )
+
+
+class JoinedSource(Source):
+    """Several sources as one: snippets and cameras follow each other in the order of the sources.
+
+    Args:
+      sources: at least one; their images may differ in size.
+    """
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self.sources = tuple(sources)
+        self.name = ",".join(source.name for source in sources)
+        self.calibrated = all(source.calibrated for source in sources)
+        self.skipped = tuple(line for source in sources for line in source.skipped)
+        self.cameras = _distinct_cameras(self.sources)
+        self._starts = np.cumsum([0] + [len(source) for source in sources])
+        self._camera_starts = np.cumsum([0] + [len(source.cameras) for source in sources])
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def load(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        starts = tf.constant(self._starts, tf.int64)
+        number = tf.searchsorted(starts, [tf.cast(index, tf.int64)], side="right")[0] - 1
+        return tf.switch_case(number, [partial(self._load_from, k, index) for k in range(len(self.sources))])
+
+    def _load_from(self, number: int, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        images, intrinsics, camera = self.sources[number].load(index - self._starts[number])
+        return images, intrinsics, camera + int(self._camera_starts[number])
+
+    def _locate(self, index: int) -> tuple[Source, int]:
+        number = int(np.searchsorted(self._starts, index, side="right")) - 1
+        return self.sources[number], index - int(self._starts[number])
+
+    def files(self, index: int) -> tuple[str, str, str]:
+        source, local = self._locate(index)
+        return source.files(local)
+
+    def ground_truth(self, index: int) -> GroundTruth | None:
+        source, local = self._locate(index)
+        return source.ground_truth(local)
+
+
+def _distinct_cameras(sources: Sequence[Source]) -> tuple[str, ...]:
+    names = [camera for source in sources for camera in source.cameras]
+    if len(set(names)) < len(names):
+        names = [f"{source.name}/{camera}" for source in sources for camera in source.cameras]
+    return tuple(names)
+
+
+def open_source(config: DataConfig, part: str) -> Source:
+    """Returns the source that a configuration describes.
+
+    Args:
+      config: kinds, folders, scenes, stride and held-out frames.
+      part: "train": all but the held-out frames; "validation": the held-out frames only.
+
+    Returns:
+      One source; several kinds are joined.
+
+    Raises:
+      ConfigError: the kinds, folders and scenes of the configuration do not fit together.
+      DataError: the data are missing or not as they should be.
+    """
+    kinds = split_names(config.dataset)
+    for kind in kinds or [config.dataset]:
+        if kind not in KINDS:
+            raise ConfigError(
+                f"--dataset={config.dataset}: {kind!r} is not a kind: expected some of {', '.join(KINDS)}"
+            )
+    if part == "validation" and config.holdout_frames <= 2 * config.stride:
+        raise ConfigError(
+            f"--holdout_frames={config.holdout_frames}: expected at least {2 * config.stride + 1} for a validation "
+            f"part with --stride={config.stride}"
+        )
+    roots = [entry.strip() for entry in config.data_dir.split(",")]
+    if len(roots) != len(kinds) or any(kind in FILE_SOURCES and not root for kind, root in zip(kinds, roots)):
+        raise ConfigError(
+            f"--data_dir={config.data_dir}: expected {len(kinds)} folder(s) separated by commas, one for each of "
+            f"--dataset={config.dataset}; a street's is empty"
+        )
+    splits = _splits(config, kinds, roots)
+    sources = [_open_one(kind, root, split, config, part) for kind, root, split in zip(kinds, roots, splits)]
+    return sources[0] if len(sources) == 1 else JoinedSource(sources)
+
+
+def _splits(config: DataConfig, kinds: Sequence[str], roots: Sequence[str]) -> list[str]:
+    """The part of the split that belongs to each source: those of its names that are scenes of that source."""
+    wanted = split_names(config.split)
+    if not wanted:
+        return [""] * len(kinds)
+    scenes = [list(FILE_SOURCES[kind][1](root)) if kind in FILE_SOURCES else [] for kind, root in zip(kinds, roots)]
+    for name in wanted:
+        if not any(name in names for names in scenes):
+            known = ", ".join([name for names in scenes for name in names][:20])
+            raise ConfigError(f"--split={config.split}: {name} is not in {config.data_dir}: expected some of {known}")
+    for root, names in zip(roots, scenes):
+        if names and not set(wanted) & set(names):
+            raise ConfigError(
+                f"--split={config.split}: names no scene of {root}: expected some of {', '.join(names[:20])}; "
+                "add one, or leave the folder out"
+            )
+    return [",".join(name for name in wanted if name in names) for names in scenes]
+
+
+def _open_one(kind: str, root: str, split: str, config: DataConfig, part: str) -> Source:
+    if kind == "street":
+        seeds = range(config.street_seed, config.street_seed + config.streets)
+        return StreetSource(
+            seeds,
+            config.street_frames,
+            config.image_height,
+            config.image_width,
+            stride=config.stride,
+            holdout_frames=config.holdout_frames,
+            part=part,
+        )
+    return FILE_SOURCES[kind][0](root, split, config.stride, config.holdout_frames, part)  # type: ignore[arg-type,call-arg]

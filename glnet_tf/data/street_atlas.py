@@ -1,0 +1,125 @@
+"""Filtered texture look-up: every texture's copies reduced separately in both directions, packed into one image.
+
+Streets are seen at grazing angles: a square mip map would blur the facades and the road far more than the pixel's
+footprint asks for. The ripmap (all pairs of horizontal and vertical reductions) follows the footprint's two sides.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Sequence
+
+import cv2
+import numpy as np
+
+PADDING = 1  # wrapped texels around every level, which bilinear interpolation reads
+
+
+class Atlas(NamedTuple):
+    """Ripmaps of several periodic textures in one image.
+
+    Attributes:
+      image: [A, B, 3] uint8 RGB.
+      origin: [T, 2] float32 (x, y) of each texture's ripmap in `image`.
+      size: [T, 2] float32 (width, height) of each texture, powers of two.
+    """
+
+    image: np.ndarray
+    origin: np.ndarray
+    size: np.ndarray
+
+
+def _levels(texture: np.ndarray) -> tuple[int, int]:
+    height, width = texture.shape[:2]
+    return width.bit_length(), height.bit_length()
+
+
+def _ripmap(texture: np.ndarray) -> np.ndarray:
+    """All reductions of a texture by powers of two, each wrapped by PADDING texels; level (i, j) lies at (_start(i), _start(j))."""
+    across, down = _levels(texture)
+    rows = []
+    tall = texture
+    for _ in range(down):
+        wide, row = tall, []
+        for _ in range(across):
+            row.append(cv2.copyMakeBorder(wide, PADDING, PADDING, PADDING, PADDING, cv2.BORDER_WRAP))
+            if wide.shape[1] > 1:
+                wide = cv2.resize(wide, (wide.shape[1] // 2, wide.shape[0]), interpolation=cv2.INTER_AREA)
+        rows.append(np.concatenate(row, axis=1))
+        if tall.shape[0] > 1:
+            tall = cv2.resize(tall, (tall.shape[1], tall.shape[0] // 2), interpolation=cv2.INTER_AREA)
+    return np.concatenate(rows, axis=0)
+
+
+def build_atlas(textures: Sequence[np.ndarray]) -> Atlas:
+    """Packs the ripmaps of textures row by row.
+
+    Args:
+      textures: [h, w, 3] uint8 images, h and w powers of two; each is read as periodic in both directions.
+
+    Returns:
+      The atlas; textures keep their order.
+    """
+    maps = [_ripmap(texture) for texture in textures]
+    sheet = int(1.05 * max(item.shape[1] for item in maps))
+    origins = np.zeros((len(maps), 2), np.float32)
+    x = y = shelf = 0
+    for k in sorted(range(len(maps)), key=lambda k: -maps[k].shape[0]):
+        height, width = maps[k].shape[:2]
+        if x + width > sheet:
+            x, y, shelf = 0, y + shelf, 0
+        origins[k] = x, y
+        x, shelf = x + width, max(shelf, height)
+    image = np.zeros((y + shelf, sheet, 3), np.uint8)
+    for item, (x0, y0) in zip(maps, origins.astype(int)):
+        image[y0 : y0 + item.shape[0], x0 : x0 + item.shape[1]] = item
+    sizes = np.array([[texture.shape[1], texture.shape[0]] for texture in textures], np.float32)
+    return Atlas(image, origins, sizes)
+
+
+def _axis(position: np.ndarray, footprint: np.ndarray, size: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Coordinates within the ripmap at the two levels around a footprint, and the coarser one's weight."""
+    last = np.log2(size)
+    level = np.clip(np.log2(np.maximum(footprint, 1e-6)) + LEVEL_BIAS, 0, last)
+    fine = np.minimum(np.floor(level), np.maximum(last - 1, 0))
+    wrapped = position - size * np.floor(position / size)
+
+    def coordinate(at: np.ndarray) -> np.ndarray:
+        scale = np.exp2(-at)
+        return 2 * size * (1 - scale) + 2 * PADDING * at + PADDING + wrapped * scale - 0.5
+
+    return coordinate(fine), coordinate(np.minimum(fine + 1, last)), level - fine
+
+
+# Bilinear interpolation already widens a texel, so the level whose texels equal the footprint would be too blurred.
+LEVEL_BIAS = -0.4
+_CHUNK = 512
+
+
+def sample_atlas(atlas: Atlas, texture: np.ndarray, position: np.ndarray, footprint: np.ndarray) -> np.ndarray:
+    """Colours of textures averaged over footprints.
+
+    Args:
+      atlas: the textures.
+      texture: [N] index of the texture.
+      position: [2, N] float32 (u, v) in texels of the full-size texture, texel k covering k to k + 1; wraps around.
+      footprint: [2, N] float32 extent of the pixel along u and along v, texels.
+
+    Returns:
+      [N, 3] float32 RGB, 0 to 255.
+    """
+    count = texture.shape[0]
+    size, origin = atlas.size[texture], atlas.origin[texture]
+    x_fine, x_coarse, x_weight = _axis(position[0], footprint[0], size[:, 0])
+    y_fine, y_coarse, y_weight = _axis(position[1], footprint[1], size[:, 1])
+    rows = -(-count // _CHUNK)
+
+    def look_up(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        grid = np.zeros((2, rows * _CHUNK), np.float32)  # remap takes pictures of coordinates, not long lists
+        grid[0, :count], grid[1, :count] = x + origin[:, 0], y + origin[:, 1]
+        shaped = grid.reshape(2, rows, _CHUNK)
+        return cv2.remap(atlas.image, shaped[0], shaped[1], cv2.INTER_LINEAR).reshape(-1, 3)[:count]
+
+    x_weight, y_weight = x_weight[:, None], y_weight[:, None]
+    top = look_up(x_fine, y_fine) * (1 - x_weight) + look_up(x_coarse, y_fine) * x_weight
+    bottom = look_up(x_fine, y_coarse) * (1 - x_weight) + look_up(x_coarse, y_coarse) * x_weight
+    return top * (1 - y_weight) + bottom * y_weight

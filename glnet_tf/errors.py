@@ -1,0 +1,21 @@
+"""The errors that a user can cause: each message is one line that names the file, the value, what was expected and the remedy."""
+
+
+class GLNetError(Exception):
+    """Base of all errors that the command-line tools report as one line with exit code 2."""
+
+
+class ConfigError(GLNetError):
+    """A flag or configuration field has a value that cannot be used."""
+
+
+class DataError(GLNetError):
+    """A file or folder of input data is missing, damaged or inconsistent."""
+
+
+class CheckpointError(GLNetError):
+    """A run folder or weights file does not fit what was asked of it."""
+
+
+class NonFiniteLossError(GLNetError):
+    """A loss term became NaN or infinite; the message names the term and the snippets."""

@@ -1,0 +1,109 @@
+"""The pinhole camera: K and what resize, crop, mirror and pyramid do to it; pixels to points and back.
+
+A pixel's centre is at its integer index, x in 0 ... W-1, so image coordinates scale about -0.5.
+"""
+
+from __future__ import annotations
+
+import math
+
+import tensorflow as tf
+from tensorflow_graphics.rendering.camera import perspective
+
+MIN_DEPTH = 1e-3
+
+
+def pixel_grid(height: int | tf.Tensor, width: int | tf.Tensor, dtype: tf.DType = tf.float32) -> tf.Tensor:
+    """Returns the pixel coordinates (x, y) of an image, [H, W, 2]."""
+    x, y = tf.meshgrid(tf.range(width), tf.range(height))
+    return tf.cast(tf.stack([x, y], axis=-1), dtype)
+
+
+def build_intrinsics(focal: tf.Tensor, principal_point: tf.Tensor) -> tf.Tensor:
+    """Returns K, [..., 3, 3], from focal lengths (fx, fy) and principal point (cx, cy), each [..., 2] in pixels."""
+    diagonal = tf.concat([focal, tf.ones_like(focal[..., :1])], axis=-1)
+    last_column = tf.concat([principal_point, tf.zeros_like(focal[..., :1])], axis=-1)
+    zeros = tf.zeros_like(last_column)
+    return tf.linalg.diag(diagonal) + tf.stack([zeros, zeros, last_column], axis=-1)
+
+
+def focal_and_principal_point(intrinsics: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns (fx, fy) and (cx, cy), each [..., 2] in pixels, of K, [..., 3, 3]; skew is left out."""
+    return perspective.intrinsics_from_matrix(intrinsics)[:2]
+
+
+def intrinsics_from_field_of_view(degrees: float, height: int, width: int) -> tf.Tensor:
+    """Returns K, [3, 3], of square pixels with a horizontal field of view and the principal point in the middle."""
+    focal = width / 2 / math.tan(math.radians(degrees) / 2)
+    return build_intrinsics(tf.constant([focal, focal]), tf.constant([(width - 1) / 2, (height - 1) / 2]))
+
+
+def resize_intrinsics(
+    intrinsics: tf.Tensor, from_size: tuple[float, float], to_size: tuple[float, float]
+) -> tf.Tensor:
+    """Returns K after its image was resized.
+
+    Args:
+      intrinsics: [..., 3, 3] K in pixels of the old image.
+      from_size: (H, W) of the old image.
+      to_size: (H', W') of the new one.
+
+    Returns:
+      [..., 3, 3] K in pixels of the new image: f' = f s and c' = (c + 0.5) s - 0.5.
+    """
+    to_height, to_width = (tf.cast(size, intrinsics.dtype) for size in to_size)
+    from_height, from_width = (tf.cast(size, intrinsics.dtype) for size in from_size)
+    scale = tf.stack([to_width / from_width, to_height / from_height])
+    focal, principal_point = focal_and_principal_point(intrinsics)
+    return build_intrinsics(focal * scale, (principal_point + 0.5) * scale - 0.5)
+
+
+def pyramid_intrinsics(intrinsics: tf.Tensor, level: int) -> tf.Tensor:
+    """Returns K, [..., 3, 3], at a pyramid level: the image halved `level` times."""
+    return resize_intrinsics(intrinsics, (2.0**level, 2.0**level), (1.0, 1.0))
+
+
+def crop_intrinsics(intrinsics: tf.Tensor, top: float, left: float) -> tf.Tensor:
+    """Returns K, [..., 3, 3], after `top` rows and `left` columns were cut off its image."""
+    focal, principal_point = focal_and_principal_point(intrinsics)
+    return build_intrinsics(focal, principal_point - tf.constant([left, top], intrinsics.dtype))
+
+
+def flip_intrinsics(intrinsics: tf.Tensor, width: int | tf.Tensor) -> tf.Tensor:
+    """Returns K, [..., 3, 3], after its image of the given width was mirrored left to right: cx' = W - 1 - cx."""
+    focal, principal_point = focal_and_principal_point(intrinsics)
+    cx, cy = tf.unstack(principal_point, axis=-1)
+    return build_intrinsics(focal, tf.stack([tf.cast(width, cx.dtype) - 1.0 - cx, cy], axis=-1))
+
+
+def unproject(pixels: tf.Tensor, depth: tf.Tensor, intrinsics: tf.Tensor) -> tf.Tensor:
+    """Returns the points X = D K^-1 p seen at pixels.
+
+    Args:
+      pixels: [B, H, W, 2] or [H, W, 2] coordinates (x, y).
+      depth: [B, H, W, 1] depth z.
+      intrinsics: [B, 3, 3].
+
+    Returns:
+      [B, H, W, 3] points in the frame of the camera, in the unit of `depth`.
+    """
+    focal, principal_point = focal_and_principal_point(intrinsics[:, tf.newaxis, tf.newaxis])
+    shape = tf.concat([tf.shape(depth)[:-1], [2]], axis=0)
+    return perspective.unproject(
+        tf.broadcast_to(pixels, shape), depth, tf.broadcast_to(focal, shape), tf.broadcast_to(principal_point, shape)
+    )
+
+
+def project(points: tf.Tensor, intrinsics: tf.Tensor) -> tf.Tensor:
+    """Returns the pixels at which a camera sees points; points nearer than MIN_DEPTH are treated as at MIN_DEPTH.
+
+    Args:
+      points: [B, H, W, 3] in the frame of the camera.
+      intrinsics: [B, 3, 3].
+
+    Returns:
+      [B, H, W, 2] coordinates (x, y), finite whatever the points.
+    """
+    focal, principal_point = focal_and_principal_point(intrinsics[:, tf.newaxis, tf.newaxis])
+    in_front = tf.concat([points[..., :2], tf.maximum(points[..., 2:], MIN_DEPTH)], axis=-1)
+    return perspective.project(in_front, focal, principal_point)

@@ -1,0 +1,183 @@
+"""The objective of GLNet: six terms over four ordered pairs and four pyramid levels, in float32.
+
+`compare` finds everything two frames say about each other once; the terms are read off it, and so are the pictures.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from glnet_tf.config import LossConfig
+from glnet_tf.geometry.camera import pixel_grid, pyramid_intrinsics
+from glnet_tf.geometry.rigid import RigidCorrespondence, rigid_correspondence
+from glnet_tf.geometry.sampling import pyramid, warp
+from glnet_tf.geometry.visibility import depth_visible, flow_visible
+from glnet_tf.losses.consistency import consistency_loss
+from glnet_tf.losses.epipolar import epipolar_loss
+from glnet_tf.losses.photometric import Moments, adaptive_photometric_loss, moments, photometric_distance
+from glnet_tf.losses.reduction import norm
+from glnet_tf.losses.smoothness import depth_smoothness, flow_smoothness
+from glnet_tf.losses.structure import structure_loss
+from glnet_tf.structures import FRAMES, PAIRS, REVERSE, SCALES, LossReport, Predictions, Snippet, merge, split
+
+FIRST = [a for a, _ in PAIRS]
+SECOND = [b for _, b in PAIRS]
+
+# Flow and its return may differ by this much before a pixel counts as occluded: pixels, share of the flow.
+OCCLUSION_ALPHA = 3.0
+OCCLUSION_BETA = 0.05
+# A point this far behind the surface on its ray, relative to its depth, counts as occluded.
+DEPTH_TOLERANCE = 0.1
+
+
+class LossWeights(NamedTuple):
+    """The weights of the terms and the share of the two-branch photometric loss; variables may change between steps."""
+
+    photometric: tf.Tensor
+    structure: tf.Tensor
+    epipolar: tf.Tensor
+    depth_smoothness: tf.Tensor
+    flow_smoothness: tf.Tensor
+    consistency: tf.Tensor
+    both: tf.Tensor
+
+
+class Comparison(NamedTuple):
+    """What frames a and b of every ordered pair say about each other at one level; N = B * P.
+
+    Attributes:
+      intrinsics: [N, 3, 3] K at this level.
+      poses: [N, 4, 4] T_ab.
+      rigid: p_rig of frame a's pixels.
+      rigid_image: [N, h, w, 3] I_b<p_rig>.
+      rigid_distance: [N, h, w, 1] photometric distance of I_a and I_b<p_rig>.
+      sampled_depth: [N, h, w, 1] D_b<p_rig>, interpolated as inverse depth, which is exact on planes.
+      rigid_visible: [N, h, w, 1] p_rig valid and not behind another surface.
+      flow: [N, h, w, 2] F_ab in pixels of this level.
+      flow_pixels: [N, h, w, 2] p_flow.
+      flow_image: [N, h, w, 3] I_b<p_flow>.
+      flow_distance: [N, h, w, 1] photometric distance of I_a and I_b<p_flow>.
+      returned_flow: [N, h, w, 2] F_ba<p_flow>.
+      flow_valid: [N, h, w, 1] p_flow inside the image.
+      flow_visible: [N, h, w, 1] valid and, as flow and returned flow tell, not occluded.
+    """
+
+    intrinsics: tf.Tensor
+    poses: tf.Tensor
+    rigid: RigidCorrespondence
+    rigid_image: tf.Tensor
+    rigid_distance: tf.Tensor
+    sampled_depth: tf.Tensor
+    rigid_visible: tf.Tensor
+    flow: tf.Tensor
+    flow_pixels: tf.Tensor
+    flow_image: tf.Tensor
+    flow_distance: tf.Tensor
+    returned_flow: tf.Tensor
+    flow_valid: tf.Tensor
+    flow_visible: tf.Tensor
+
+
+def _of_frames(tensor: tf.Tensor, frames: list[int]) -> tf.Tensor:
+    """Picks one frame per ordered pair from [B, 3, ...]: [B * P, ...]."""
+    return merge(tf.gather(tensor, frames, axis=1))
+
+
+def _frame_moments(frames: tf.Tensor) -> Moments:
+    """Window moments of frames, [B, 3, h, w, 3], each computed once."""
+    return Moments(*(split(field, FRAMES) for field in moments(merge(frames))))
+
+
+def image_pyramid(images: tf.Tensor) -> list[tf.Tensor]:
+    """Returns the snippet's images, [B, 3, H, W, 3], at every level: [B, 3, h, w, 3]."""
+    return [split(level, FRAMES) for level in pyramid(merge(images), SCALES)]
+
+
+def compare(images: tf.Tensor, predictions: Predictions, level: int, alpha: float) -> Comparison:
+    """Finds rigid and flow correspondences of every ordered pair at one level and compares the images there.
+
+    Args:
+      images: [B, 3, h, w, 3] at this level.
+      predictions: GLNet's, all levels.
+      level: s = 0..3.
+      alpha: share of SSIM in the photometric distance.
+    """
+    disparity, flows = predictions.disparities[level], predictions.flows[level]
+    flow = merge(flows)
+    intrinsics = tf.repeat(pyramid_intrinsics(predictions.intrinsics, level), len(PAIRS), axis=0)
+    poses = merge(predictions.poses)
+
+    frame_moments = _frame_moments(images)
+    moments_a = Moments(*(_of_frames(field, FIRST) for field in frame_moments))
+    image_b = _of_frames(images, SECOND)
+
+    rigid = rigid_correspondence(1 / _of_frames(disparity, FIRST), intrinsics, poses)
+    sampled, _ = warp(tf.concat([image_b, _of_frames(disparity, SECOND)], axis=-1), rigid.pixels)
+    rigid_image, sampled_disparity = tf.split(sampled, [3, 1], axis=-1)
+    sampled_depth = 1 / sampled_disparity
+
+    flow_pixels = pixel_grid(tf.shape(flow)[1], tf.shape(flow)[2], flow.dtype) + flow
+    opposite = merge(tf.gather(flows, REVERSE, axis=1))
+    sampled, flow_valid = warp(tf.concat([image_b, opposite], axis=-1), flow_pixels)
+    flow_image, returned_flow = tf.split(sampled, [3, 2], axis=-1)
+
+    visible = flow_visible(flow, returned_flow, OCCLUSION_ALPHA / 2**level, OCCLUSION_BETA)
+    return Comparison(
+        intrinsics=intrinsics,
+        poses=poses,
+        rigid=rigid,
+        rigid_image=rigid_image,
+        rigid_distance=photometric_distance(moments_a, moments(rigid_image), alpha),
+        sampled_depth=sampled_depth,
+        rigid_visible=rigid.valid * depth_visible(rigid.points[..., 2:], sampled_depth, DEPTH_TOLERANCE),
+        flow=flow,
+        flow_pixels=flow_pixels,
+        flow_image=flow_image,
+        flow_distance=photometric_distance(moments_a, moments(flow_image), alpha),
+        returned_flow=returned_flow,
+        flow_valid=flow_valid,
+        flow_visible=flow_valid * visible,
+    )
+
+
+def flow_agrees(pair: Comparison, level: int) -> tf.Tensor:
+    """Returns 1.0 where flow and rigid flow agree, [N, h, w, 1]: the pixel's object does not move by itself."""
+    allowed = tf.maximum(OCCLUSION_ALPHA / 2**level, OCCLUSION_BETA * norm(pair.flow))
+    return tf.stop_gradient(tf.cast(norm(pair.flow_pixels - pair.rigid.pixels) <= allowed, pair.flow.dtype))
+
+
+def level_terms(
+    images: tf.Tensor, predictions: Predictions, level: int, both: tf.Tensor, config: LossConfig
+) -> LossReport:
+    """Returns the six terms at one level, averaged over the ordered pairs; images: [B, 3, h, w, 3] at this level."""
+    pair = compare(images, predictions, level, config.alpha)
+    grid = pixel_grid(tf.shape(pair.flow)[1], tf.shape(pair.flow)[2], pair.flow.dtype)
+    epipolar_mask = pair.flow_visible * (flow_agrees(pair, level) if config.epipolar_mask else 1.0)
+    disparity = predictions.disparities[level]
+    return LossReport(
+        photometric=adaptive_photometric_loss(
+            pair.rigid_distance, pair.rigid.valid, pair.flow_distance, pair.flow_valid, both
+        ),
+        structure=structure_loss(pair.rigid, pair.sampled_depth, pair.intrinsics, pair.rigid_visible),
+        epipolar=epipolar_loss(
+            grid, pair.flow_pixels, pair.poses, pair.intrinsics, epipolar_mask, config.epipolar_distance
+        ),
+        depth_smoothness=depth_smoothness(merge(disparity), merge(images), level),
+        flow_smoothness=flow_smoothness(pair.flow, _of_frames(images, FIRST), level),
+        consistency=consistency_loss(pair.flow, pair.returned_flow, pair.flow_visible),
+    )
+
+
+def objective(
+    snippet: Snippet, predictions: Predictions, weights: LossWeights, config: LossConfig
+) -> tuple[tf.Tensor, LossReport]:
+    """Returns GLNet's objective, a scalar, and its unweighted terms, both averaged over pairs and levels."""
+    levels = [
+        level_terms(images, predictions, level, weights.both, config)
+        for level, images in enumerate(image_pyramid(snippet.images))
+    ]
+    report = LossReport(*(tf.add_n(list(term)) / SCALES for term in zip(*levels)))
+    total = tf.add_n([weight * term for weight, term in zip(weights, report)])
+    return total, report

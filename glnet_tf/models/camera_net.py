@@ -1,0 +1,71 @@
+"""CameraNet: relative pose of two frames and, where there is no calibration, the intrinsics."""
+
+from __future__ import annotations
+
+import math
+
+import tensorflow as tf
+
+from glnet_tf.geometry.camera import build_intrinsics
+
+layers = tf.keras.layers
+
+# Rotations (radians) and translations both start about a hundredth of the network's output.
+POSE_UNIT = 0.01
+KERNELS_AND_WIDTHS = ((7, 16), (5, 32), (3, 64), (3, 128), (3, 256), (3, 256), (3, 256))
+
+
+def intrinsics_from_parameters(parameters: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+    """Returns K, [B, 3, 3] in pixels, from raw parameters, [B, 4] = (fx, fy, cx, cy).
+
+    f = softplus(raw) (W, H) and c + 0.5 = (raw + 0.5) (W, H): resizing the image leaves the parameters as they are.
+    """
+    size = tf.cast(tf.stack([width, height]), parameters.dtype)
+    return build_intrinsics(tf.nn.softplus(parameters[:, :2]) * size, (parameters[:, 2:] + 0.5) * size - 0.5)
+
+
+def initial_parameters(field_of_view: float, height: int, width: int) -> list[float]:
+    """Returns the raw parameters of square pixels, a horizontal field of view in degrees and a centred image."""
+    focal = width / 2 / math.tan(math.radians(field_of_view) / 2)
+    return [math.log(math.expm1(focal / width)), math.log(math.expm1(focal / height)), 0.0, 0.0]
+
+
+class CameraNet(tf.keras.Model):
+    """A small convolutional network over two frames whose output is averaged over the image."""
+
+    def __init__(self, predicts_intrinsics: bool, initial: list[float]):
+        super().__init__(name="camera_net")
+        self.convolutions = [
+            layers.Conv2D(width, kernel, strides=2, padding="same", activation="relu", kernel_initializer="he_normal")
+            for kernel, width in KERNELS_AND_WIDTHS
+        ]
+        small = tf.keras.initializers.RandomNormal(stddev=1e-2)
+        self.pose = layers.Conv2D(6, 1, kernel_initializer=small, name="pose")
+        self.intrinsics = (
+            layers.Conv2D(
+                4,
+                1,
+                kernel_initializer=small,
+                bias_initializer=tf.keras.initializers.Constant(initial),
+                name="intrinsics",
+            )
+            if predicts_intrinsics
+            else None
+        )
+
+    def call(self, frames: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """Returns the motion from frame a to frame b.
+
+        Args:
+          frames: [B, H, W, 6], frame a and frame b stacked along channels.
+
+        Returns:
+          [B, 6] axis-angle (radians) and translation (unit of the depth), and the raw parameters of K, [B, 4], or None.
+        """
+        x = (frames - 0.45) / 0.225
+        for convolution in self.convolutions:
+            x = convolution(x)
+        pose = POSE_UNIT * tf.reduce_mean(tf.cast(self.pose(x), tf.float32), axis=[1, 2])
+        if self.intrinsics is None:
+            return pose, None
+        return pose, tf.reduce_mean(tf.cast(self.intrinsics(x), tf.float32), axis=[1, 2])

@@ -1,0 +1,27 @@
+"""DepthNet: inverse depth of one frame at four levels."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from glnet_tf.config import ModelConfig
+from glnet_tf.models.decoder import DECODER_CHANNELS, Decoder
+from glnet_tf.models.encoders import build_encoder
+
+MIN_DISPARITY = 1 / 100
+MAX_DISPARITY = 1 / 0.1
+
+
+class DepthNet(tf.keras.Model):
+    """Encoder and decoder; a sigmoid mapped to inverse depths from 1/100 to 1/0.1."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__(name="depth_net")
+        self.encoder = build_encoder(config.encoder, frames=1, weights=config.encoder_weights)
+        self.decoder = Decoder(DECODER_CHANNELS[config.encoder], outputs=1)
+
+    def call(self, images: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, ...]:
+        """Returns inverse depth, [B, h, w, 1] at every level, of images [B, H, W, 3]."""
+        maps = self.decoder(self.encoder(images, training=training))
+        span = MAX_DISPARITY - MIN_DISPARITY
+        return tuple(MIN_DISPARITY + span * tf.sigmoid(tf.cast(x, tf.float32)) for x in maps)

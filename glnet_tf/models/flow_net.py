@@ -1,0 +1,33 @@
+"""FlowNet: optical flow between two frames at four levels."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from glnet_tf.config import ModelConfig
+from glnet_tf.models.decoder import DECODER_CHANNELS, Decoder
+from glnet_tf.models.encoders import build_encoder
+
+# The decoder speaks in tenths of the image's width, so that its outputs stay near one at every level.
+FLOW_UNIT = 0.1
+
+
+class FlowNet(tf.keras.Model):
+    """Encoder of two stacked frames, and decoder."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__(name="flow_net")
+        self.encoder = build_encoder(config.encoder, frames=2, weights=config.encoder_weights)
+        self.decoder = Decoder(DECODER_CHANNELS[config.encoder], outputs=2)
+
+    def call(self, frames: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, ...]:
+        """Returns flow (u, v) from frame a to frame b.
+
+        Args:
+          frames: [B, H, W, 6], frame a and frame b stacked along channels.
+
+        Returns:
+          one [B, h, w, 2] tensor per level, in pixels of that level.
+        """
+        maps = self.decoder(self.encoder(frames, training=training))
+        return tuple(tf.cast(x, tf.float32) * FLOW_UNIT * tf.cast(tf.shape(x)[2], tf.float32) for x in maps)

@@ -1,0 +1,80 @@
+"""GLNet: depth, flow, camera motion and intrinsics of a snippet (Chen, Schmid, Sminchisescu, ICCV 2019)."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from glnet_tf.config import ModelConfig
+from glnet_tf.geometry.camera import intrinsics_from_field_of_view
+from glnet_tf.geometry.transform import inverse, pose_from_vector
+from glnet_tf.models.camera_net import CameraNet, initial_parameters, intrinsics_from_parameters
+from glnet_tf.models.depth_net import DepthNet
+from glnet_tf.models.flow_net import FlowNet
+from glnet_tf.structures import FRAMES, PAIRS, Predictions, Snippet, merge, split
+
+
+class GLNet(tf.keras.Model):
+    """The three networks and, when K is learned, one K per camera.
+
+    Args:
+      config: of the networks; config.intrinsics must be decided ("auto" is resolved by the caller who knows the data).
+      cameras: number of cameras in the training data, each with a K of its own when config.intrinsics is "learned".
+      height, width: of the images; they only shape the start of the intrinsics.
+    """
+
+    def __init__(self, config: ModelConfig, cameras: int, height: int, width: int):
+        super().__init__(name="glnet")
+        self.source_of_intrinsics = config.intrinsics
+        self.field_of_view = config.field_of_view
+        initial = initial_parameters(config.field_of_view, height, width)
+        self.depth_net = DepthNet(config)
+        self.flow_net = FlowNet(config)
+        self.camera_net = CameraNet(config.intrinsics == "predicted", initial)
+        self.camera_parameters = (
+            self.add_weight(
+                name="camera_parameters",
+                shape=(cameras, 4),
+                initializer=lambda shape, dtype: tf.broadcast_to(tf.constant(initial, dtype), shape),
+            )
+            if config.intrinsics == "learned"
+            else None
+        )
+
+    def call(self, snippet: Snippet, training: bool = False) -> Predictions:
+        """Returns depth of the three frames, flow and motion of the ordered pairs, and K."""
+        images = snippet.images
+        disparities = self.depth_net(merge(images), training=training)
+        stacked = tf.stack([tf.concat([images[:, a], images[:, b]], axis=-1) for a, b in PAIRS], axis=1)
+        flows = self.flow_net(merge(stacked), training=training)
+        poses, pair_parameters = self._motion(images)
+        return Predictions(
+            disparities=tuple(split(x, FRAMES) for x in disparities),
+            flows=tuple(split(x, len(PAIRS)) for x in flows),
+            poses=poses,
+            intrinsics=self._intrinsics(snippet, pair_parameters),
+        )
+
+    def _motion(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """Sees both pairs in the order of time; the reverse motions are their exact inverses (ours)."""
+        in_time = tf.stack([tf.concat([images[:, i], images[:, i + 1]], axis=-1) for i in range(FRAMES - 1)], axis=1)
+        vectors, parameters = self.camera_net(merge(in_time))
+        forward = pose_from_vector(split(vectors, FRAMES - 1))
+        backward = inverse(forward)
+        poses = [forward[:, a] if a < b else backward[:, b] for a, b in PAIRS]
+        if parameters is not None:
+            parameters = tf.reduce_mean(split(parameters, FRAMES - 1), axis=1)
+        return tf.stack(poses, axis=1), parameters
+
+    def _intrinsics(self, snippet: Snippet, pair_parameters: tf.Tensor | None) -> tf.Tensor:
+        height, width = tf.shape(snippet.images)[2], tf.shape(snippet.images)[3]
+        if self.source_of_intrinsics == "given":
+            return snippet.intrinsics
+        if self.source_of_intrinsics == "fov":
+            fixed = intrinsics_from_field_of_view(self.field_of_view, *snippet.images.shape[2:4])
+            return tf.repeat(fixed[tf.newaxis], tf.shape(snippet.images)[0], axis=0)
+        if self.source_of_intrinsics == "learned":
+            known = tf.gather(self.camera_parameters, tf.maximum(snippet.camera, 0))
+            unseen = tf.reduce_mean(self.camera_parameters, axis=0)
+            pair_parameters = tf.where(snippet.camera[:, tf.newaxis] >= 0, known, unseen)
+        return intrinsics_from_parameters(pair_parameters, height, width)
+

