@@ -37,7 +37,8 @@ class DataConfig(Checked):
     )
     data_dir: str = setting("", "folder of the data set; several, separated by commas, one per entry of dataset")
     split: str = setting("", "scenes or sequences to use, separated by commas; empty: all")
-    holdout_frames: int = setting(0, "frames at the end of every scene left out of training", low=0)
+    holdout_frames: int = setting(0, "frames at the end of a scene left out of training, for validation", low=0)
+    holdout_scenes: str = setting("", "scenes that holdout_frames is meant for, separated by commas; empty: all")
     image_height: int = setting(128, "height of the network's images, pixels; a multiple of 32", low=32)
     image_width: int = setting(416, "width of the network's images, pixels; a multiple of 32", low=32)
     batch_size: int = setting(4, "snippets per training step", low=1)
@@ -46,6 +47,7 @@ class DataConfig(Checked):
     colour: float = setting(0.2, "largest relative change of brightness, contrast and saturation; 0: none", low=0.0)
     street_frames: int = setting(60, "rendered frames per street (dataset street)", low=3)
     streets: int = setting(8, "number of rendered streets (dataset street)", low=1)
+    validation_streets: int = setting(0, "further streets, rendered only for validation (dataset street)", low=0)
     street_seed: int = setting(0, "seed of the first street; street i has seed street_seed + i", low=0)
 
     def __post_init__(self) -> None:
@@ -63,9 +65,9 @@ class ModelConfig(Checked):
         "resnet18", "backbone of DepthNet and FlowNet", choices=("resnet18", "resnet50", "efficientnet_lite0")
     )
     encoder_weights: str = setting(
-        "imagenet",
-        "start of the backbones: imagenet (packaged, or downloaded by Keras for resnet50), none, or the path of a "
-        "torchvision ResNet-18 checkpoint (.pth)",
+        "auto",
+        "start of the backbones: imagenet (packaged for efficientnet_lite0, downloaded by Keras for resnet50), none, the "
+        "path of a checkpoint (resnet18: torchvision's .pth), auto (imagenet, but none for resnet18)",
     )
     intrinsics: str = setting(
         "auto",
@@ -102,6 +104,7 @@ class TrainingConfig(Checked):
     decay_start: float = setting(0.75, "share of the steps after which the learning rate falls (cosine, to 5 %)", low=0.0)
     warmup_steps: int = setting(500, "steps in which both branches of the photometric loss are trained", low=0)
     rigid_floor: float = setting(0.1, "share of the two-branch loss that remains after the warm-up", low=0.0)
+    gradient_clip: float = setting(10.0, "largest length of the whole gradient", low=0.0)
     seed: int = setting(0, "seed of initialisation, shuffling and augmentation", low=0)
     summary_steps: int = setting(200, "steps between TensorBoard pictures", low=1)
     checkpoint_steps: int = setting(500, "steps between checkpoints and validations", low=1)

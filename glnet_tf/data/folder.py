@@ -17,18 +17,24 @@ class FolderSource(SceneSource):
     Args:
       root: the folder.
       split: comma-separated names of scenes; empty: all.
-      stride, holdout_frames, part: see `base.snippet_middles`.
+      stride, holdout_frames, part, holdout_scenes: see `scenes.SceneSource`.
 
     Raises:
       DataError: nothing usable is there, or a file beside the images is not as it should be.
     """
 
     def __init__(
-        self, root: str | Path, split: str = "", stride: int = 1, holdout_frames: int = 0, part: str = "train"
+        self,
+        root: str | Path,
+        split: str = "",
+        stride: int = 1,
+        holdout_frames: int = 0,
+        part: str = "train",
+        holdout_scenes: str = "",
     ) -> None:
         folders = select_scenes(folder_scenes(root), split, root)
         scenes = [read_scene(name, folder) for name, folder in folders.items()]
-        super().__init__(str(root), scenes, stride, holdout_frames, part)
+        super().__init__(str(root), scenes, stride, holdout_frames, part, holdout_scenes)
 
 
 def folder_scenes(root: str | Path) -> dict[str, Path]:

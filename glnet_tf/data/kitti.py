@@ -15,18 +15,24 @@ class KittiOdometrySource(SceneSource):
     Args:
       root: the folder that holds `sequences` and, where known, `poses`.
       split: comma-separated sequences (00,01); empty: all.
-      stride, holdout_frames, part: see `base.snippet_middles`.
+      stride, holdout_frames, part, holdout_scenes: see `scenes.SceneSource`.
 
     Raises:
       DataError: the layout, a calibration or the poses are not as they should be.
     """
 
     def __init__(
-        self, root: str | Path, split: str = "", stride: int = 1, holdout_frames: int = 0, part: str = "train"
+        self,
+        root: str | Path,
+        split: str = "",
+        stride: int = 1,
+        holdout_frames: int = 0,
+        part: str = "train",
+        holdout_scenes: str = "",
     ) -> None:
         folders = select_scenes(odometry_sequences(root), split, root)
         scenes = [_read_sequence(Path(root), name, folder) for name, folder in folders.items()]
-        super().__init__(str(root), scenes, stride, holdout_frames, part)
+        super().__init__(str(root), scenes, stride, holdout_frames, part, holdout_scenes)
 
 
 class KittiRawSource(SceneSource):
@@ -35,18 +41,24 @@ class KittiRawSource(SceneSource):
     Args:
       root: the folder that holds the dates.
       split: comma-separated drives (2011_09_26_drive_0001_sync); empty: all.
-      stride, holdout_frames, part: see `base.snippet_middles`.
+      stride, holdout_frames, part, holdout_scenes: see `scenes.SceneSource`.
 
     Raises:
       DataError: the layout or a calibration is not as it should be.
     """
 
     def __init__(
-        self, root: str | Path, split: str = "", stride: int = 1, holdout_frames: int = 0, part: str = "train"
+        self,
+        root: str | Path,
+        split: str = "",
+        stride: int = 1,
+        holdout_frames: int = 0,
+        part: str = "train",
+        holdout_scenes: str = "",
     ) -> None:
         folders = select_scenes(raw_drives(root), split, root)
         scenes = [_read_drive(name, folder) for name, folder in folders.items()]
-        super().__init__(str(root), scenes, stride, holdout_frames, part)
+        super().__init__(str(root), scenes, stride, holdout_frames, part, holdout_scenes)
 
 
 def odometry_sequences(root: str | Path) -> dict[str, Path]:

@@ -47,12 +47,13 @@ class SceneSource(Source):
       name: what messages call the source.
       scenes: the videos.
       stride, holdout_frames, part: see `snippet_middles`.
+      holdout_scenes: comma-separated names of the scenes that `holdout_frames` is meant for; empty: all.
 
     Raises:
       DataError: no snippet remains, or the frames of a scene differ in size, or K does not fit them.
     """
 
-    def __init__(self, name: str, scenes: Iterable[Scene], stride: int, holdout_frames: int, part: str) -> None:
+    def __init__(self, name: str, scenes: Iterable[Scene], stride: int, holdout_frames: int, part: str, holdout_scenes: str = "") -> None:
         self.name = name
         self.scenes = tuple(scenes)
         self.cameras = tuple(dict.fromkeys(scene.camera for scene in self.scenes))
@@ -60,6 +61,7 @@ class SceneSource(Source):
         self._paths = [file for scene in self.scenes for file in scene.files]
         self._starts = np.cumsum([0] + [len(scene.files) for scene in self.scenes])
         self._stride = stride
+        held_scenes = split_names(holdout_scenes)
         skipped: list[str] = []
         middles = []
         self._sizes = []
@@ -70,13 +72,15 @@ class SceneSource(Source):
             self._sizes.append(common_size(scene.files, sizes))
             check_intrinsics_fit(scene, self._sizes[-1])
             runs = np.where(readable, uninterrupted_runs(scene.files, readable), -1)
-            found = snippet_middles(runs, stride, holdout_frames, part)
+            held = holdout_frames if not held_scenes or scene.name in held_scenes else 0
+            found = snippet_middles(runs, stride, held, part)
             if not len(found):
                 skipped.append(f"{scene.name}: no snippet, {_few(readable.sum(), len(np.unique(runs[readable])))}")
             middles.append(start + found)
         self.skipped = tuple(skipped)
         self._middles = np.concatenate(middles) if middles else np.zeros(0, np.int64)
-        if not len(self._middles):
+        # Of several sources, some may have no scene that is held out; their cameras keep their numbers all the same.
+        if not len(self._middles) and not (part == "validation" and held_scenes):
             raise DataError(
                 f"{name}: no snippet for {part} (stride {stride}, holdout_frames {holdout_frames}): expected a scene "
                 f"with {2 * stride + 1} consecutive readable frames; {'; '.join(skipped[:5])}"

@@ -187,7 +187,10 @@ def open_source(config: DataConfig, part: str) -> Source:
         )
     splits = _splits(config, kinds, roots)
     sources = [_open_one(kind, root, split, config, part) for kind, root, split in zip(kinds, roots, splits)]
-    return sources[0] if len(sources) == 1 else JoinedSource(sources)
+    source = sources[0] if len(sources) == 1 else JoinedSource(sources)
+    if not len(source):
+        raise ConfigError(f"--holdout_scenes={config.holdout_scenes}: expected scenes of {config.data_dir}")
+    return source
 
 
 def _splits(config: DataConfig, kinds: Sequence[str], roots: Sequence[str]) -> list[str]:
@@ -221,4 +224,5 @@ def _open_one(kind: str, root: str, split: str, config: DataConfig, part: str) -
             holdout_frames=config.holdout_frames,
             part=part,
         )
-    return FILE_SOURCES[kind][0](root, split, config.stride, config.holdout_frames, part)  # type: ignore[arg-type,call-arg]
+    source: Callable[..., Source] = FILE_SOURCES[kind][0]
+    return source(root, split, config.stride, config.holdout_frames, part, config.holdout_scenes)

@@ -90,7 +90,7 @@ def _nearest(x: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, tuple[float, flo
 
 
 def place(path: Path, s: np.ndarray | float, d: np.ndarray | float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """World position and heading of places on the street.
+    """World position and heading of places on the street, which goes on straight beyond both ends.
 
     Args:
       path: the centre line.
@@ -101,7 +101,9 @@ def place(path: Path, s: np.ndarray | float, d: np.ndarray | float) -> tuple[np.
       x, z (metres) and heading (radians), each of the arguments' broadcast shape.
     """
     heading = np.interp(s, path.s, path.heading)
-    x, z = np.interp(s, path.s, path.x), np.interp(s, path.s, path.z)
+    beyond = s - np.clip(s, path.s[0], path.s[-1])
+    x = np.interp(s, path.s, path.x) + beyond * np.sin(heading)
+    z = np.interp(s, path.s, path.z) + beyond * np.cos(heading)
     return x + d * np.cos(heading), z - d * np.sin(heading), heading
 
 

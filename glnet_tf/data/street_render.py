@@ -87,7 +87,6 @@ def prepare_view(shape: np.ndarray, intrinsics: np.ndarray, width: int, height: 
 
     (x0, x1), (y0, y1) = bounds(x), bounds(y)
     inside = facing & (x1 >= -0.5) & (x0 <= width - 0.5) & (y1 >= -0.5) & (y0 <= height - 0.5)
-    nearest, _ = bounds(-depth)
     chosen = np.flatnonzero(inside)
     mean = np.where(kept, points[..., 2], 0).sum(axis=1) / np.maximum(kept.sum(axis=1), 1)
     chosen = chosen[np.argsort(mean[chosen], kind="stable")]
@@ -156,7 +155,7 @@ def cast_points(view: View, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 class Hits(NamedTuple):
-    """Places on quads: a, b [N] position on the quad, slope [N, 2, 2] d(a, b)/d(x, y) per pixel, inverse depth [N]."""
+    """Places on quads: a, b [N], slope (da/dx, da/dy, db/dx, db/dy) [N] per pixel, inverse depth [N]; float32."""
 
     a: np.ndarray
     b: np.ndarray
@@ -173,7 +172,7 @@ def hit_places(view: View, surface: np.ndarray, x: np.ndarray, y: np.ndarray) ->
       x, y: [N] image position, pixels.
 
     Returns:
-      a and b, (da/dx, da/dy, db/dx, db/dy), and 1 / z; float32.
+      The places.
     """
     m = view.matrix.reshape(-1, 9).astype(np.float32)[surface].T
     x, y = x.astype(np.float32), y.astype(np.float32)

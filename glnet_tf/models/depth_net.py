@@ -18,10 +18,12 @@ class DepthNet(tf.keras.Model):
     def __init__(self, config: ModelConfig):
         super().__init__(name="depth_net")
         self.encoder = build_encoder(config.encoder, frames=1, weights=config.encoder_weights)
+        # Imported encoders keep the statistics of their batch normalisation: small batches would only blur them (ours).
+        self.learns_statistics = config.encoder_weights == "none"
         self.decoder = Decoder(DECODER_CHANNELS[config.encoder], outputs=1)
 
     def call(self, images: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, ...]:
         """Returns inverse depth, [B, h, w, 1] at every level, of images [B, H, W, 3]."""
-        maps = self.decoder(self.encoder(images, training=training))
+        maps = self.decoder(self.encoder(images, training=training and self.learns_statistics))
         span = MAX_DISPARITY - MIN_DISPARITY
         return tuple(MIN_DISPARITY + span * tf.sigmoid(tf.cast(x, tf.float32)) for x in maps)

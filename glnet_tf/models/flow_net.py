@@ -18,6 +18,8 @@ class FlowNet(tf.keras.Model):
     def __init__(self, config: ModelConfig):
         super().__init__(name="flow_net")
         self.encoder = build_encoder(config.encoder, frames=2, weights=config.encoder_weights)
+        # Imported encoders keep the statistics of their batch normalisation: small batches would only blur them (ours).
+        self.learns_statistics = config.encoder_weights == "none"
         self.decoder = Decoder(DECODER_CHANNELS[config.encoder], outputs=2)
 
     def call(self, frames: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, ...]:
@@ -29,5 +31,5 @@ class FlowNet(tf.keras.Model):
         Returns:
           one [B, h, w, 2] tensor per level, in pixels of that level.
         """
-        maps = self.decoder(self.encoder(frames, training=training))
+        maps = self.decoder(self.encoder(frames, training=training and self.learns_statistics))
         return tuple(tf.cast(x, tf.float32) * FLOW_UNIT * tf.cast(tf.shape(x)[2], tf.float32) for x in maps)

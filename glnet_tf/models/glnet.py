@@ -26,6 +26,7 @@ class GLNet(tf.keras.Model):
         super().__init__(name="glnet")
         self.source_of_intrinsics = config.intrinsics
         self.field_of_view = config.field_of_view
+        self.image_size = (height, width)
         initial = initial_parameters(config.field_of_view, height, width)
         self.depth_net = DepthNet(config)
         self.flow_net = FlowNet(config)
@@ -53,6 +54,17 @@ class GLNet(tf.keras.Model):
             poses=poses,
             intrinsics=self._intrinsics(snippet, pair_parameters),
         )
+
+    def build_variables(self) -> None:
+        """Makes every variable, for a checkpoint or an optimizer that needs them before the first batch."""
+        height, width = self.image_size
+        blank = Snippet(
+            images=tf.zeros([1, FRAMES, height, width, 3]),
+            intrinsics=tf.eye(3, batch_shape=[1]),
+            camera=tf.zeros([1], tf.int32),
+            index=tf.zeros([1], tf.int64),
+        )
+        self(blank)
 
     def _motion(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
         """Sees both pairs in the order of time; the reverse motions are their exact inverses (ours)."""

@@ -1,0 +1,203 @@
+"""Pictures of images, depth, flow, masks and errors, and sheets of them: uint8 RGB arrays, NumPy in and out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from glnet_tf.errors import DataError
+
+DEPTH_MAP = "magma"
+ERROR_MAP = "viridis"
+# The share of values, in percent, left to the ends of a scale, so that a few outliers do not flatten all others.
+OUTLIERS = 1.0
+UNKNOWN = np.array([128, 128, 128], np.uint8)
+INVALID = np.array([0, 0, 0], np.uint8)
+MASKED = np.array([200, 30, 30], np.uint8)
+# Two of the colours of Okabe and Ito, which colour-blind readers tell apart.
+RIGID_COLOUR = np.array([230, 159, 0], np.uint8)
+FLOW_COLOUR = np.array([86, 180, 233], np.uint8)
+
+# The colour wheel of Baker et al., A Database and Evaluation Methodology for Optical Flow, IJCV 2011: red, yellow,
+# green, cyan, blue, magenta and red again, apart by as many steps as the eye finds them different.
+WHEEL_STEPS = np.cumsum([0, 15, 6, 4, 11, 13, 6])
+WHEEL_COLOURS = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 1, 1], [0, 0, 1], [1, 0, 1], [1, 0, 0]], np.float64)
+BEYOND_SCALE = 0.75
+
+PAPER, INK = 255, (20, 20, 20)
+GAP = 4
+SMALLEST_TEXT, LARGEST_TEXT = 9, 32
+
+
+def image_picture(image: np.ndarray) -> np.ndarray:
+    """Returns an image, [H, W, 3] RGB in [0, 1], as a picture, [H, W, 3] uint8."""
+    return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def depth_picture(disparity: np.ndarray, low: float | None = None, high: float | None = None) -> np.ndarray:
+    """Returns inverse depth as a picture: near is bright, far is dark, not finite is grey.
+
+    Args:
+      disparity: [H, W] inverse depth, of any scale.
+      low: inverse depth shown darkest; by default the first percentile.
+      high: inverse depth shown brightest; by default the last percentile.
+
+    Returns:
+      [H, W, 3] uint8.
+    """
+    known = disparity[np.isfinite(disparity)]
+    if known.size:
+        low = np.percentile(known, OUTLIERS) if low is None else low
+        high = np.percentile(known, 100 - OUTLIERS) if high is None else high
+    return _mapped(disparity, low or 0.0, high or 0.0, DEPTH_MAP)
+
+
+def error_picture(error: np.ndarray, largest: float | None = None) -> np.ndarray:
+    """Returns an error as a picture: none is dark violet, large is yellow, not finite is grey.
+
+    Args:
+      error: [H, W], 0 or more.
+      largest: error from which on all look the same; by default the last percentile.
+
+    Returns:
+      [H, W, 3] uint8.
+    """
+    known = error[np.isfinite(error)]
+    if largest is None:
+        largest = np.percentile(known, 100 - OUTLIERS) if known.size else 0.0
+    return _mapped(error, 0.0, largest, ERROR_MAP)
+
+
+def _mapped(values: np.ndarray, low: float, high: float, colours: str) -> np.ndarray:
+    """Returns values, [H, W], through a colour map that reaches from `low` to `high`; not finite is grey."""
+    known = np.isfinite(values)
+    span = max(high - low, float(np.finfo(np.float32).tiny))
+    shares = np.clip((np.where(known, values, low).astype(np.float64) - low) / span, 0, 1)
+    picture = matplotlib.colormaps[colours](shares, bytes=True)[..., :3]
+    return np.where(known[..., np.newaxis], picture, UNKNOWN)
+
+
+def flow_scale(*flows: np.ndarray) -> float:
+    """Returns the length, in pixels, that deserves full colour in all of several flows, [H, W, 2]: 1 px or more."""
+    lengths = np.concatenate([np.linalg.norm(flow, axis=-1).ravel() for flow in flows])
+    lengths = lengths[np.isfinite(lengths)]
+    # Below a pixel everything stays pale: noise must not look like motion.
+    return max(float(np.percentile(lengths, 100 - OUTLIERS)), 1.0) if lengths.size else 1.0
+
+
+def flow_picture(flow: np.ndarray, largest: float | None = None) -> np.ndarray:
+    """Returns flow by the Middlebury colour wheel: the hue is the direction (right is red), white is no motion.
+
+    Args:
+      flow: [H, W, 2] = (u, v) in pixels; not finite is black.
+      largest: length in pixels, above 0, shown in full colour, longer ones are darker; by default `flow_scale`.
+
+    Returns:
+      [H, W, 3] uint8.
+    """
+    largest = flow_scale(flow) if largest is None else largest
+    known = np.all(np.isfinite(flow), axis=-1, keepdims=True)
+    u, v = np.moveaxis(np.where(known, flow, 0).astype(np.float64), -1, 0)
+    steps = np.arctan2(v, u) / (2 * np.pi) % 1 * WHEEL_STEPS[-1]
+    hue = np.stack([np.interp(steps, WHEEL_STEPS, channel) for channel in WHEEL_COLOURS.T], axis=-1)
+    length = np.hypot(u, v)[..., np.newaxis] / largest
+    # Averages of large flows may exceed 1 by rounding: such a length is still on the scale.
+    colour = np.where(length <= 1 + 1e-6, 1 - np.minimum(length, 1) * (1 - hue), BEYOND_SCALE * hue)
+    return np.where(known, image_picture(colour), INVALID)
+
+
+def mask_picture(mask: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """Returns a picture where a mask is set, and its shadow in red elsewhere.
+
+    Args:
+      mask: [H, W], set where above 0.
+      image: [H, W, 3] uint8.
+
+    Returns:
+      [H, W, 3] uint8.
+    """
+    shadow = 0.3 * image.mean(axis=-1, keepdims=True) + 0.7 * MASKED
+    return np.where(mask[..., np.newaxis] > 0, image, shadow.astype(np.uint8))
+
+
+def branch_picture(rigid: np.ndarray, flow: np.ndarray) -> np.ndarray:
+    """Returns where the rigid branch (orange) and where the flow branch (blue) won; neither is black.
+
+    Args:
+      rigid, flow: [H, W], set where above 0.
+
+    Returns:
+      [H, W, 3] uint8.
+    """
+    rigid, flow = rigid[..., np.newaxis] > 0, flow[..., np.newaxis] > 0
+    return np.where(rigid, RIGID_COLOUR, np.where(flow, FLOW_COLOUR, INVALID))
+
+
+def tile(rows: Sequence[Sequence[np.ndarray]], captions: Sequence[Sequence[str]] | None = None) -> np.ndarray:
+    """Returns a sheet of pictures of one size, each below its caption.
+
+    Args:
+      rows: pictures, [H, W, 3] uint8; short rows are filled with blank paper.
+      captions: one per picture, in the same rows; None: no captions.
+
+    Returns:
+      [H', W', 3] uint8.
+
+    Raises:
+      ValueError: the pictures differ in size, or the captions do not fit the pictures.
+    """
+    sizes = {picture.shape for row in rows for picture in row}
+    if len(sizes) != 1:
+        raise ValueError(f"pictures of one sheet have sizes {sorted(sizes)}: expected a single one")
+    if captions is not None and [len(row) for row in rows] != [len(row) for row in captions]:
+        raise ValueError("captions and pictures of a sheet differ in number: expected one caption per picture")
+    height, width, _ = sizes.pop()
+    font = None if captions is None else _font([text for row in captions for text in row], width, height)
+    strip = 0 if font is None else sum(font.getmetrics())
+    columns = max(len(row) for row in rows)
+    shape = (GAP + len(rows) * (strip + height + GAP), GAP + columns * (width + GAP), 3)
+    sheet = Image.fromarray(np.full(shape, PAPER, np.uint8))
+    draw = ImageDraw.Draw(sheet)
+    for i, row in enumerate(rows):
+        for j, picture in enumerate(row):
+            x, y = GAP + j * (width + GAP), GAP + i * (strip + height + GAP)
+            sheet.paste(Image.fromarray(picture), (x, y + strip))
+            if captions is not None:
+                draw.text((x, y), captions[i][j], fill=INK, font=font)
+    return np.asarray(sheet)
+
+
+def _font(texts: Sequence[str], width: int, height: int) -> ImageFont.FreeTypeFont:
+    """Returns the font in which every caption fits above a picture of this size and stays readable."""
+    size = int(np.clip(max(width, height) // 24, SMALLEST_TEXT, LARGEST_TEXT))
+    longest = max((_typeface(size).getlength(text) for text in texts), default=0.0)
+    return _typeface(size if longest <= width else max(SMALLEST_TEXT, int(size * width / longest)))
+
+
+def _typeface(size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")), size)
+
+
+def write_png(path: str | os.PathLike, picture: np.ndarray) -> None:
+    """Writes a picture, [H, W, 3] uint8, as PNG; its folder is made, and the file is there complete or not at all.
+
+    Raises:
+      DataError: the file cannot be written.
+    """
+    path = Path(path)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(part, format="PNG")
+        os.replace(part, path)
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be written ({error.strerror}); choose a folder with space and write access"
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,116 @@
+"""What training shows: scalars and pictures for TensorBoard, and a board that explains one snippet at a glance."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from glnet_tf.geometry.camera import MIN_DEPTH, pixel_grid
+from glnet_tf.losses.objective import Comparison, compare, flow_agrees
+from glnet_tf.losses.photometric import rigid_wins
+from glnet_tf.pictures import branch_picture, depth_picture, flow_picture, flow_scale, image_picture, mask_picture, tile
+from glnet_tf.structures import PAIRS, Predictions, Snippet
+
+FORWARD = PAIRS.index((1, 2))
+
+# The board's rows: names of `explain`'s pictures and their captions.
+BOARD = (
+    (("frame", "frame t"), ("depth", "inverse depth (bright: near)")),
+    (("rigid_flow", "rigid flow to t+1"), ("flow", "flow to t+1 (same scale)")),
+    (("rigid_warp", "frame t+1 warped by rigid flow"), ("flow_warp", "frame t+1 warped by flow")),
+    (("rigid_visible", "visible to rigid flow (red: not)"), ("flow_visible", "visible to flow (red: not)")),
+    (("branch", "minimum: rigid orange, flow blue"), ("agreement", "flow and rigid flow agree (red: not)")),
+)
+
+
+class Summaries:
+    """TensorBoard's event files of a run: `tensorboard/train` and `tensorboard/validation` in its folder."""
+
+    def __init__(self, run_dir: str | os.PathLike) -> None:
+        self._writers = {
+            name: tf.summary.create_file_writer(str(Path(run_dir, "tensorboard", name)))
+            for name in ("train", "validation")
+        }
+
+    def scalars(self, step: int, values: Mapping[str, float], writer: str = "train") -> None:
+        """Writes named values of a step; `writer` is "train" or "validation"."""
+        with self._writers[writer].as_default():
+            for name, value in values.items():
+                tf.summary.scalar(name, value, step)
+
+    def pictures(self, step: int, board: Mapping[str, np.ndarray]) -> None:
+        """Writes named pictures, [H, W, 3] uint8, of a step, and hands everything so far to the disk."""
+        with self._writers["train"].as_default() as writer:
+            for name, picture in board.items():
+                tf.summary.image(name, picture[np.newaxis], step)
+            writer.flush()
+
+    def focal(self, step: int, cameras: Sequence[str], fx: Sequence[float], fy: Sequence[float]) -> None:
+        """Writes the focal lengths, in pixels of the network's image, of every camera."""
+        for camera, x, y in zip(cameras, fx, fy):
+            self.scalars(step, {f"focal/{camera}/fx": x, f"focal/{camera}/fy": y})
+
+    def close(self) -> None:
+        """Completes the event files; nothing can be written afterwards."""
+        for writer in self._writers.values():
+            writer.close()
+
+
+def explain(snippet: Snippet, predictions: Predictions, alpha: float) -> dict[str, np.ndarray]:
+    """Returns pictures of what GLNet makes of a batch's first snippet, of frame t against t+1 at level 0.
+
+    Args:
+      snippet: at least one.
+      predictions: GLNet's for it.
+      alpha: share of SSIM in the photometric distance.
+
+    Returns:
+      [H, W, 3] uint8 by name: the image (frame), its inverse depth (depth), rigid flow and flow in one scale
+      (rigid_flow, flow), frame t+1 warped by each, black where outside (rigid_warp, flow_warp), where each is visible
+      (rigid_visible, flow_visible), which of them has the photometric minimum (branch), and where they agree
+      (agreement).
+    """
+    images = snippet.images[:1]
+    first = Predictions(
+        disparities=(predictions.disparities[0][:1],),
+        flows=(predictions.flows[0][:1],),
+        poses=predictions.poses[:1],
+        intrinsics=predictions.intrinsics[:1],
+    )
+    pairs = compare(images, first, level=0, alpha=alpha)
+    agreement = flow_agrees(pairs, level=0)
+    rigid_won = rigid_wins(pairs.rigid_distance, pairs.rigid.valid, pairs.flow_distance, pairs.flow_valid)
+    pair = tf.nest.map_structure(lambda tensor: tensor[FORWARD].numpy(), pairs)
+
+    frame = image_picture(images[0, 1].numpy())
+    flow, rigid_flow = pair.flow, _rigid_flow(pair)
+    scale = flow_scale(flow, rigid_flow)
+    return {
+        "frame": frame,
+        "depth": depth_picture(first.disparities[0][0, 1, ..., 0].numpy()),
+        "rigid_flow": flow_picture(rigid_flow, scale),
+        "flow": flow_picture(flow, scale),
+        "rigid_warp": image_picture(pair.rigid_image * pair.rigid.valid),
+        "flow_warp": image_picture(pair.flow_image * pair.flow_valid),
+        "rigid_visible": mask_picture(pair.rigid_visible[..., 0], frame),
+        "flow_visible": mask_picture(pair.flow_visible[..., 0], frame),
+        "branch": branch_picture(rigid_won[FORWARD, ..., 0].numpy(), pair.flow_valid[..., 0]),
+        "agreement": mask_picture(agreement[FORWARD, ..., 0].numpy(), frame),
+    }
+
+
+def _rigid_flow(pair: Comparison) -> np.ndarray:
+    """Returns p_rig - p, [h, w, 2], of one pair; NaN for points behind camera b, which have no projection."""
+    grid = pixel_grid(*pair.flow.shape[:2]).numpy()
+    return np.where(pair.rigid.points[..., 2:] > MIN_DEPTH, pair.rigid.pixels - grid, np.nan)
+
+
+def board(explained: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Returns the pictures of `explain` as one sheet with captions, [H', W', 3] uint8."""
+    return tile(
+        [[explained[name] for name, _ in row] for row in BOARD], [[caption for _, caption in row] for row in BOARD]
+    )

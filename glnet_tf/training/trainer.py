@@ -1,0 +1,229 @@
+"""The training run: steps, reports, validation, checkpoints, and a clean end whatever ends it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import math
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from glnet_tf.config import DataConfig, LossConfig, ModelConfig, TrainingConfig
+from glnet_tf.data.base import Source
+from glnet_tf.data.pipeline import missing_positions, snippet_index, stream
+from glnet_tf.errors import NonFiniteLossError
+from glnet_tf.geometry.camera import focal_and_principal_point
+from glnet_tf.models.camera_net import intrinsics_from_parameters
+from glnet_tf.structures import Snippet
+from glnet_tf.training.checkpoints import Architecture, Checkpoints, claim, write_text
+from glnet_tf.training.monitor import CollapseMonitor
+from glnet_tf.training.step import StepResult, loss_weights, make_optimizers, make_train_step, snippet_signature
+from glnet_tf.training.summaries import Summaries, explain
+from glnet_tf.training.validation import make_objective, make_predict, validate
+
+
+def decide(config: ModelConfig, source: Source) -> ModelConfig:
+    """Returns the configuration without "auto": K given where the data is calibrated, ImageNet where it can be had."""
+    if config.intrinsics == "auto":
+        config = dataclasses.replace(config, intrinsics="given" if source.calibrated else "learned")
+    if config.encoder_weights == "auto":
+        config = dataclasses.replace(config, encoder_weights="none" if config.encoder == "resnet18" else "imagenet")
+        if config.encoder_weights == "none":
+            print(
+                "resnet18 starts from random weights; --encoder_weights=PATH of torchvision's checkpoint learns faster",
+                file=sys.stderr,
+            )
+    return config
+
+
+class Trainer:
+    """Trains GLNet on a source and leaves everything in a run folder; the same call resumes an interrupted run.
+
+    Args:
+      run_dir: where checkpoints (latest/, best/), metrics.jsonl, tensorboard/ and skipped.txt go.
+      source: of the training snippets.
+      validation: source of the validation snippets, or None.
+      data, model, loss, training: the configuration.
+
+    Raises:
+      CheckpointError: the run folder holds another architecture.
+    """
+
+    def __init__(
+        self,
+        run_dir: str | Path,
+        source: Source,
+        validation: Source | None,
+        data: DataConfig,
+        model: ModelConfig,
+        loss: LossConfig,
+        training: TrainingConfig,
+    ):
+        self.run_dir = Path(run_dir)
+        self.source, self.validation = source, validation
+        self.data, self.training = data, training
+        self.architecture = Architecture(
+            decide(model, source), data.image_height, data.image_width, source.cameras
+        )
+        claim(self.run_dir, self.architecture)
+
+        tf.keras.utils.set_random_seed(training.seed)
+        self.model = self.architecture.build()
+        self.model.build_variables()
+        optimizers = make_optimizers(training)
+        weights = loss_weights(loss)
+        signature = snippet_signature(data.image_height, data.image_width)
+        self._train_step = make_train_step(self.model, optimizers, weights, loss, training, signature)
+        self._predict = make_predict(self.model, signature)
+        self._score = make_objective(weights, loss)
+        self._alpha = loss.alpha
+
+        self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self._position = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self._best = tf.Variable(math.inf, dtype=tf.float64, trainable=False)
+        state = tf.train.Checkpoint(
+            model=self.model,
+            networks=optimizers.networks,
+            cameras=optimizers.cameras,
+            step=self.step,
+            position=self._position,
+            best=self._best,
+        )
+        self._checkpoints = Checkpoints(self.run_dir, state)
+        self._monitor = CollapseMonitor()
+        self._skipped: dict[str, None] = dict.fromkeys(source.skipped)
+
+    def run(self) -> int:
+        """Trains until the last step or an interruption (Ctrl-C, SIGTERM), saves, and returns the step reached.
+
+        Raises:
+          NonFiniteLossError: a term or the gradient is not finite; the checkpoints of before are kept.
+        """
+        if self._checkpoints.restore():
+            print(f"{self.run_dir}: resuming at step {int(self.step)} of {self.training.steps}", file=sys.stderr)
+        self._forget_metrics_after(int(self.step))
+        first = int(self.step)
+        summaries = Summaries(self.run_dir)
+        interval = 0.5 if sys.stderr.isatty() else 30.0
+        with (
+            _interruption() as interrupted,
+            contextlib.closing(summaries),
+            open(self.run_dir / "metrics.jsonl", "a") as log,
+            tqdm(total=self.training.steps, initial=first, desc="training", unit="step", mininterval=interval) as bar,
+        ):
+            batches = iter(stream(self.source, self.data, self.training.seed, int(self._position)))
+            while int(self.step) < self.training.steps and not interrupted():
+                snippet, positions = next(batches)
+                result = self._train_step(snippet)
+                self._check_finite(result, snippet)
+                self._note_skipped(positions.numpy())
+                step = int(self.step.assign_add(1))
+                self._position.assign(positions[-1] + 1)
+                self._report(step, result, snippet, summaries, log, bar)
+                if step % self.training.checkpoint_steps == 0 or step == self.training.steps:
+                    self._save(step, summaries, log)
+            if int(self.step) % self.training.checkpoint_steps and interrupted():
+                self._checkpoints.save(int(self.step), best=False)
+        self._end(interrupted())
+        return int(self.step)
+
+    def _check_finite(self, result: StepResult, snippet: Snippet) -> None:
+        if math.isfinite(float(result.total)) and math.isfinite(float(result.gradient_norm)):
+            return
+        terms = [name for name, value in result.report._asdict().items() if not math.isfinite(float(value))]
+        files = "; ".join(self.source.files(int(index))[1] for index in snippet.index.numpy())
+        raise NonFiniteLossError(
+            f"step {int(self.step) + 1}: {', '.join(terms) or 'the gradient'} is not finite on the snippets around "
+            f"{files}; look at these images, or lower --learning_rate; the checkpoint of an earlier step is in "
+            f"{self.run_dir / 'latest'}"
+        )
+
+    def _note_skipped(self, positions: np.ndarray) -> None:
+        for position in missing_positions(int(self._position), positions):
+            index = int(snippet_index(position, self.training.seed, len(self.source)))
+            files = self.source.files(index)
+            if files[1] not in self._skipped:
+                self._skipped[files[1]] = None
+                tqdm.write(f"warning: a snippet cannot be decoded and is left out: {', '.join(files)}", sys.stderr)
+
+    def _report(self, step, result, snippet, summaries, log, bar) -> None:  # type: ignore[no-untyped-def]
+        warning = self._monitor.check(step, result.vitals)
+        if warning:
+            tqdm.write(f"warning: {warning}", sys.stderr)
+        values = {"total": float(result.total), **{k: float(v) for k, v in result.report._asdict().items()}}
+        bar.set_postfix(total=f"{values['total']:.3f}", refresh=False)
+        bar.update()
+        log.write(json.dumps({"step": step, **values}) + "\n")
+        if step % SCALAR_STEPS == 0:
+            summaries.scalars(step, {**values, "gradient_norm": float(result.gradient_norm)})
+            fx, fy = self.focal_lengths()
+            if fx is not None:
+                summaries.focal(step, self.source.cameras, fx, fy)
+        if step % self.training.summary_steps == 0:
+            summaries.pictures(step, explain(snippet, self._predict(snippet), self._alpha))
+
+    def focal_lengths(self) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Returns the learned fx and fy of every camera, [C] each in pixels of the network's images, or None twice."""
+        parameters = self.model.camera_parameters
+        if parameters is None:
+            return None, None
+        intrinsics = intrinsics_from_parameters(parameters, self.data.image_height, self.data.image_width)
+        focal = focal_and_principal_point(intrinsics)[0].numpy()
+        return focal[:, 0], focal[:, 1]
+
+    def _save(self, step: int, summaries: Summaries, log) -> None:  # type: ignore[no-untyped-def]
+        best = False
+        if self.validation is not None:
+            count = min(self.training.validation_snippets, len(self.validation))
+            indices = np.linspace(0, len(self.validation) - 1, count).astype(int)
+            metrics = validate(self._predict, self.validation, self.data, indices.tolist(), self._score)
+            decisive = metrics.get("depth_abs_rel", metrics["objective"])
+            best = decisive < float(self._best)
+            self._best.assign(min(decisive, float(self._best)))
+            summaries.scalars(step, metrics, writer="validation")
+            log.write(json.dumps({"step": step, "validation": metrics}) + "\n")
+            shown = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+            tqdm.write(f"step {step}: {shown}", sys.stderr)
+        log.flush()
+        self._checkpoints.save(step, best)
+
+    def _forget_metrics_after(self, step: int) -> None:
+        """Takes the lines of steps that no checkpoint holds out of metrics.jsonl: they will be made again."""
+        path = self.run_dir / "metrics.jsonl"
+        if path.exists():
+            lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+            write_text(path, "".join(line for line in lines if json.loads(line)["step"] <= step))
+
+    def _end(self, interrupted: bool) -> None:
+        if self._skipped:
+            write_text(self.run_dir / "skipped.txt", "".join(f"{name}\n" for name in self._skipped))
+            print(f"{len(self._skipped)} images left out, listed in {self.run_dir / 'skipped.txt'}", file=sys.stderr)
+        if interrupted:
+            print(f"stopped at step {int(self.step)} and saved; the same command goes on", file=sys.stderr)
+
+
+SCALAR_STEPS = 10
+
+
+@contextlib.contextmanager
+def _interruption() -> Iterator:
+    """Turns SIGTERM and Ctrl-C into a question that the loop asks between steps; a second signal acts at once."""
+    received = []
+
+    def note(number: int, _frame: object) -> None:
+        received.append(number)
+        signal.signal(number, previous[number])
+
+    previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(received)
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,97 @@
+"""How good a model is on snippets of a source: its objective, and its errors where the source knows the truth."""
+
+from __future__ import annotations
+
+from typing import Callable, Sequence
+
+import cv2
+import numpy as np
+import tensorflow as tf
+
+from glnet_tf.config import DataConfig, LossConfig
+from glnet_tf.data.base import Source
+from glnet_tf.data.pipeline import batches
+from glnet_tf.evaluation.depth import best_constant_abs_rel, depth_metrics
+from glnet_tf.evaluation.flow import flow_metrics
+from glnet_tf.evaluation.odometry import direction_error, rotation_error
+from glnet_tf.losses.objective import LossWeights, objective
+from glnet_tf.models.glnet import GLNet
+from glnet_tf.structures import PAIRS, GroundTruth, Predictions, Snippet
+
+MIDDLE = 1
+NEXT = PAIRS.index((1, 2))
+
+
+def make_predict(model: GLNet, signature: Snippet) -> Callable[[Snippet], Predictions]:
+    """Returns the model compiled for inference on batches of any size."""
+    return tf.function(model, input_signature=[signature], autograph=False)
+
+
+def make_objective(weights: LossWeights, loss: LossConfig) -> Callable[[Snippet, Predictions], tf.Tensor]:
+    """Returns the compiled objective in its final form, the minimum alone, whatever the state of the warm-up."""
+    final = weights._replace(both=tf.constant(0.0))
+    return tf.function(lambda snippet, predictions: objective(snippet, predictions, final, loss)[0], autograph=False)
+
+
+def validate(
+    predict: Callable[[Snippet], Predictions],
+    source: Source,
+    data: DataConfig,
+    indices: Sequence[int],
+    score: Callable[[Snippet, Predictions], tf.Tensor] | None = None,
+) -> dict[str, float]:
+    """Averages the errors over snippets.
+
+    Args:
+      predict: from make_predict.
+      source: where the snippets come from.
+      data: size of the images and batches.
+      indices: numbers of the snippets.
+      score: from make_objective.
+
+    Returns:
+      objective, and where the truth is known: depth_abs_rel, depth_rmse, depth_delta1 (median-scaled), depth_abs_rel_constant,
+      flow_epe, flow_f1, flow_epe_zero (pixels), and the medians rotation_deg and translation_deg.
+    """
+    rows: list[dict[str, float]] = []
+    for snippet in batches(source, data, indices):
+        predictions = predict(snippet)
+        objective_value = {} if score is None else {"objective": float(score(snippet, predictions))}
+        disparity = predictions.disparities[0][:, MIDDLE].numpy()
+        flow, pose = predictions.flows[0][:, NEXT].numpy(), predictions.poses[:, NEXT].numpy()
+        for i, index in enumerate(snippet.index.numpy()):
+            truth = source.ground_truth(int(index))
+            row = {} if truth is None else snippet_errors(truth, disparity[i, ..., 0], flow[i], pose[i])
+            rows.append({**objective_value, **row})
+    names = dict.fromkeys(name for row in rows for name in row)
+    means = {}
+    for name in names:
+        average = np.median if name.endswith("_deg") else np.mean
+        means[name] = float(average([row[name] for row in rows if name in row]))
+    return means
+
+
+def snippet_errors(truth: GroundTruth, disparity: np.ndarray, flow: np.ndarray, pose: np.ndarray) -> dict[str, float]:
+    """Returns the errors of one snippet, only those whose truth is known; see validate for the names.
+
+    Args:
+      truth: of the middle frame, at its own size.
+      disparity: [h, w] inverse depth of the middle frame.
+      flow: [h, w, 2] from the middle frame to the next, pixels.
+      pose: [4, 4] T from the middle frame to the next.
+    """
+    row: dict[str, float] = {}
+    height, width = truth.depth.shape[:2]
+    if np.any(truth.depth > 0):
+        depth = depth_metrics(truth.depth[..., 0], 1 / cv2.resize(disparity, (width, height)))
+        row.update(depth_abs_rel=depth.abs_rel, depth_rmse=depth.rmse, depth_delta1=depth.delta1)
+        row["depth_abs_rel_constant"] = best_constant_abs_rel([truth.depth[..., 0]])
+    if np.any(truth.flow_valid > 0):
+        known = truth.flow_valid[..., 0] > 0
+        scale = np.array([width / flow.shape[1], height / flow.shape[0]], np.float32)
+        row["flow_epe"], row["flow_f1"] = flow_metrics(truth.flow, cv2.resize(flow, (width, height)) * scale, known)
+        row["flow_epe_zero"] = flow_metrics(truth.flow, np.zeros_like(truth.flow), known)[0]
+    if np.any(truth.pose):
+        row["rotation_deg"] = rotation_error(truth.pose, pose)
+        row["translation_deg"] = direction_error(truth.pose, pose)
+    return row

@@ -1,0 +1,39 @@
+"""Trains GLNet: python tools/train.py --flagfile=configs/demo.flags --run_dir=runs/demo."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from absl import flags
+from flagging import config_from_flags, define, run
+
+from glnet_tf.config import DataConfig, LossConfig, ModelConfig, TrainingConfig
+from glnet_tf.errors import ConfigError
+
+define(DataConfig, ModelConfig, LossConfig, TrainingConfig)
+flags.DEFINE_string("run_dir", "", "folder of the run: checkpoints, metrics.jsonl, TensorBoard; an existing one is resumed")
+
+
+def main() -> None:
+    configs = [config_from_flags(config) for config in (DataConfig, ModelConfig, LossConfig, TrainingConfig)]
+    data, model, loss, training = configs
+    if not flags.FLAGS.run_dir:
+        raise ConfigError("--run_dir is missing: expected the folder that the run is to fill")
+    # TensorFlow takes seconds to import: only once the flags are known to be right.
+    from glnet_tf.data.sources import open_source
+    from glnet_tf.training.trainer import Trainer
+
+    source = open_source(data, "train")
+    validation = None
+    if data.validation_streets:
+        unseen = dataclasses.replace(
+            data, street_seed=data.street_seed + data.streets, streets=data.validation_streets
+        )
+        validation = open_source(unseen, "train")
+    elif data.holdout_frames:
+        validation = open_source(data, "validation")
+    Trainer(flags.FLAGS.run_dir, source, validation, data, model, loss, training).run()
+
+
+if __name__ == "__main__":
+    run(main)
