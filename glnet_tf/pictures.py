@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -106,7 +107,7 @@ def flow_picture(flow: np.ndarray, largest: float | None = None) -> np.ndarray:
     steps = np.arctan2(v, u) / (2 * np.pi) % 1 * WHEEL_STEPS[-1]
     hue = np.stack([np.interp(steps, WHEEL_STEPS, channel) for channel in WHEEL_COLOURS.T], axis=-1)
     length = np.hypot(u, v)[..., np.newaxis] / largest
-    # Averages of large flows may exceed 1 by rounding: such a length is still on the scale.
+    # Rounding must not push a flow of exactly the largest length off the scale.
     colour = np.where(length <= 1 + 1e-6, 1 - np.minimum(length, 1) * (1 - hue), BEYOND_SCALE * hue)
     return np.where(known, image_picture(colour), INVALID)
 
@@ -162,13 +163,15 @@ def tile(rows: Sequence[Sequence[np.ndarray]], captions: Sequence[Sequence[str]]
     columns = max(len(row) for row in rows)
     shape = (GAP + len(rows) * (strip + height + GAP), GAP + columns * (width + GAP), 3)
     sheet = Image.fromarray(np.full(shape, PAPER, np.uint8))
-    draw = ImageDraw.Draw(sheet)
     for i, row in enumerate(rows):
         for j, picture in enumerate(row):
             x, y = GAP + j * (width + GAP), GAP + i * (strip + height + GAP)
             sheet.paste(Image.fromarray(picture), (x, y + strip))
             if captions is not None:
-                draw.text((x, y), captions[i][j], fill=INK, font=font)
+                # A strip of its own clips a caption that is too long even in the smallest size.
+                caption = Image.new("RGB", (width, strip), (PAPER, PAPER, PAPER))
+                ImageDraw.Draw(caption).text((0, 0), captions[i][j], fill=INK, font=font)
+                sheet.paste(caption, (x, y))
     return np.asarray(sheet)
 
 
@@ -200,4 +203,6 @@ def write_png(path: str | os.PathLike, picture: np.ndarray) -> None:
             f"{path}: cannot be written ({error.strerror}); choose a folder with space and write access"
         ) from error
     finally:
-        part.unlink(missing_ok=True)
+        # A folder that could not be made has no part either; the first error is the one to report.
+        with contextlib.suppress(OSError):
+            part.unlink()

@@ -26,12 +26,14 @@ class Snippet(NamedTuple):
       intrinsics: [B, 3, 3] float32 K in pixels of these images; all zeros where the source has no calibration.
       camera: [B] int32 index of the camera (videos filmed by one camera share it); -1 for a camera never trained on.
       index: [B] int64 position of the snippet in its source, by which errors name its files.
+      mirrored: [B] bool, True where images and intrinsics were mirrored left to right.
     """
 
     images: tf.Tensor
     intrinsics: tf.Tensor
     camera: tf.Tensor
     index: tf.Tensor
+    mirrored: tf.Tensor
 
 
 class GroundTruth(NamedTuple):
@@ -42,14 +44,14 @@ class GroundTruth(NamedTuple):
       flow: [B, H, W, 2] flow (u, v) in pixels from frame t to frame t+1.
       flow_valid: [B, H, W, 1] 1 where `flow` is known.
       moving: [B, H, W, 1] 1 on independently moving objects of frame t.
-      pose: [B, 4, 4] T that maps points of camera t into camera t+1 (metres); all zeros when unknown.
+      poses: [B, 2, 4, 4] T from camera t-1 to t and from camera t to t+1 (metres); all zeros when unknown.
     """
 
     depth: tf.Tensor
     flow: tf.Tensor
     flow_valid: tf.Tensor
     moving: tf.Tensor
-    pose: tf.Tensor
+    poses: tf.Tensor
 
 
 class Predictions(NamedTuple):

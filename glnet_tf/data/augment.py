@@ -15,7 +15,7 @@ HUE_SHARE = 0.25
 
 def augment(
     images: tf.Tensor, intrinsics: tf.Tensor, seed: tf.Tensor, flip: bool, colour: float
-) -> tuple[tf.Tensor, tf.Tensor]:
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Returns a snippet that is mirrored in half of the cases and changed in colour, as a function of the seed.
 
     Args:
@@ -28,14 +28,16 @@ def augment(
     Returns:
       images: [3, H, W, 3] in [0, 1].
       intrinsics: [3, 3] K of the new images.
+      mirrored: [] bool.
     """
+    mirrored = tf.constant(False)
     seed = tf.convert_to_tensor(seed)
     if colour:
         images = change_colours(images, *draw_colour_change(seed + tf.constant([1, 0], seed.dtype), colour))
     if flip:
-        heads = tf.random.stateless_uniform([], seed) < 0.5
-        images, intrinsics = tf.cond(heads, lambda: mirror(images, intrinsics), lambda: (images, intrinsics))
-    return images, intrinsics
+        mirrored = tf.random.stateless_uniform([], seed) < 0.5
+        images, intrinsics = tf.cond(mirrored, lambda: mirror(images, intrinsics), lambda: (images, intrinsics))
+    return images, intrinsics, mirrored
 
 
 def mirror(images: tf.Tensor, intrinsics: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

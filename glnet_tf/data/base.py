@@ -55,8 +55,8 @@ def snippet_middles(runs: np.ndarray, stride: int, holdout_frames: int, part: st
     """Returns the middle frames of all snippets (t - stride, t, t + stride) of one scene.
 
     Args:
-      runs: [F] number of the uninterrupted run that each frame belongs to, non-decreasing but for the -1 of a frame that
-        cannot be used.
+      runs: [F] number of the uninterrupted run that each frame belongs to, non-decreasing but for the -1 of a frame
+        that cannot be used.
       stride: frames between the frames of a snippet.
       holdout_frames: frames at the scene's end that are kept for validation.
       part: "train": snippets that touch none of those frames; "validation": snippets of those frames only.

@@ -29,8 +29,8 @@ def stream(source: Source, config: DataConfig, seed: int, start: int = 0, augmen
       augmented: whether to augment as `config` says.
 
     Returns:
-      Dataset of (Snippet, positions): images [B, 3, H, W, 3], positions [B] int64, consecutive except where snippets were
-      left out (see `missing_positions`).
+      Dataset of (Snippet, positions): images [B, 3, H, W, 3], positions [B] int64, consecutive except where snippets
+      were left out (see `missing_positions`).
 
     Raises:
       DataError: not one snippet of the source can be decoded.
@@ -41,14 +41,14 @@ def stream(source: Source, config: DataConfig, seed: int, start: int = 0, augmen
         snippet = read_snippet(source, config, snippet_index(position, seed, len(source)))
         if augmented:
             augmentation_seed = tf.stack([tf.constant(seed, tf.int64), position])
-            images, intrinsics = augment(
+            images, intrinsics, mirrored = augment(
                 snippet.images, snippet.intrinsics, augmentation_seed, config.flip, config.colour
             )
-            snippet = snippet._replace(images=images, intrinsics=intrinsics)
+            snippet = snippet._replace(images=images, intrinsics=intrinsics, mirrored=mirrored)
         return snippet, position
 
     samples = tf.data.Dataset.range(start, np.iinfo(np.int64).max).map(sample, tf.data.AUTOTUNE, deterministic=True)
-    return _without_damaged(samples).batch(config.batch_size).prefetch(tf.data.AUTOTUNE)
+    return samples.ignore_errors().batch(config.batch_size).prefetch(tf.data.AUTOTUNE)
 
 
 def batches(source: Source, config: DataConfig, indices: Sequence[int] | None = None) -> tf.data.Dataset:
@@ -66,14 +66,7 @@ def batches(source: Source, config: DataConfig, indices: Sequence[int] | None = 
     samples = tf.data.Dataset.from_tensor_slices(numbers.astype(np.int64)).map(
         lambda index: read_snippet(source, config, index), tf.data.AUTOTUNE, deterministic=True
     )
-    return _without_damaged(samples).batch(config.batch_size).prefetch(tf.data.AUTOTUNE)
-
-
-def _without_damaged(samples: tf.data.Dataset) -> tf.data.Dataset:
-    # The method came with TensorFlow 2.11, and the function that it replaced will go.
-    if hasattr(samples, "ignore_errors"):
-        return samples.ignore_errors()
-    return samples.apply(tf.data.experimental.ignore_errors())
+    return samples.ignore_errors().batch(config.batch_size).prefetch(tf.data.AUTOTUNE)
 
 
 def snippet_index(position: tf.Tensor | int, seed: int, size: int) -> tf.Tensor:
@@ -99,7 +92,7 @@ def read_snippet(source: Source, config: DataConfig, index: tf.Tensor) -> Snippe
     images = resize(frames, size)
     shape = tf.shape(frames)
     scaled = resize_intrinsics(intrinsics, (shape[1], shape[2]), size)
-    return Snippet(images, keep_unknown(intrinsics, scaled), camera, index)
+    return Snippet(images, keep_unknown(intrinsics, scaled), camera, index, tf.constant(False))
 
 
 def resize(frames: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
@@ -139,7 +132,7 @@ def missing_positions(expected_start: int, positions: Iterable[int]) -> list[int
 def check_readable(source: Source) -> None:
     """Raises a DataError if no snippet of a source can be decoded: a stream of it would never yield a batch."""
     whole = tf.data.Dataset.range(len(source)).map(source.load)
-    for _ in _without_damaged(whole).take(1):
+    for _ in whole.ignore_errors().take(1):
         return
     raise DataError(
         f"{source.name}: none of its {len(source)} snippets can be decoded, e.g. {', '.join(source.files(0))}: "

@@ -53,7 +53,9 @@ class SceneSource(Source):
       DataError: no snippet remains, or the frames of a scene differ in size, or K does not fit them.
     """
 
-    def __init__(self, name: str, scenes: Iterable[Scene], stride: int, holdout_frames: int, part: str, holdout_scenes: str = "") -> None:
+    def __init__(
+        self, name: str, scenes: Iterable[Scene], stride: int, holdout_frames: int, part: str, holdout_scenes: str = ""
+    ) -> None:
         self.name = name
         self.scenes = tuple(scenes)
         self.cameras = tuple(dict.fromkeys(scene.camera for scene in self.scenes))
@@ -118,9 +120,10 @@ class SceneSource(Source):
         if poses is None:
             return None
         frame = self._middles[index] - self._starts[number]
-        pose = np.linalg.inv(poses[frame + self._stride]) @ poses[frame]
+        earlier, later = poses[[frame - self._stride, frame]], poses[[frame, frame + self._stride]]
+        motions = (np.linalg.inv(later) @ earlier).astype(np.float32)
         nothing = np.zeros((*self._sizes[number], 1), np.float32)
-        return GroundTruth(nothing, np.repeat(nothing, 2, axis=-1), nothing, nothing, pose.astype(np.float32))
+        return GroundTruth(nothing, np.repeat(nothing, 2, axis=-1), nothing, nothing, motions)
 
 
 def _few(readable: int, runs: int) -> str:
@@ -162,8 +165,8 @@ def natural_key(name: str) -> list[tuple[int, str]]:
 def uninterrupted_runs(files: Sequence[str], readable: np.ndarray) -> np.ndarray:
     """Returns the number of the run of consecutive frames that each file belongs to.
 
-    A frame that cannot be read ends a run. So does a gap in the numbering when every name is one number with the same text
-    around it: a step that differs from the scene's typical (median) one by half of it or more.
+    A frame that cannot be read ends a run. So does a gap in the numbering when every name is one number with the same
+    text around it: a step that differs from the scene's typical (median) one by half of it or more.
 
     Args:
       files: [F] paths in temporal order.
@@ -208,7 +211,7 @@ def common_size(files: Sequence[str], sizes: Sequence[tuple[int, int] | None]) -
     for file, size in zip(files, sizes):
         if size is not None and size != expected:
             raise DataError(
-                f"{file}: is {size[1]}x{size[0]} pixels: expected {expected[1]}x{expected[0]} as most frames of its scene; "
+                f"{file}: is {size[1]}x{size[0]} pixels: expected {expected[1]}x{expected[0]} as most of its scene; "
                 "resize it, or move it to a scene of its own"
             )
     return expected
@@ -221,8 +224,8 @@ def check_intrinsics_fit(scene: Scene, size: tuple[int, int]) -> None:
     cx, cy = scene.intrinsics[:2, 2]
     if not (0 <= cx < size[1] and 0 <= cy < size[0]):
         raise DataError(
-            f"{scene.name}: principal point ({cx:g}, {cy:g}) is outside of its {size[1]}x{size[0]} images: expected K in "
-            "pixels of these images; scale it by their size over the size that it was calibrated for"
+            f"{scene.name}: principal point ({cx:g}, {cy:g}) is outside of its {size[1]}x{size[0]} images: expected K "
+            "in pixels of these images; scale it by their size over the size that it was calibrated for"
         )
 
 

@@ -25,8 +25,6 @@ FILE_SOURCES: dict[str, tuple[type[SceneSource], Callable[[str], dict[str, Path]
     "kitti_raw": (KittiRawSource, raw_drives),
 }
 KINDS = (*FILE_SOURCES, "street")
-# KITTI's focal length over its image width, so that streets look as its videos do.
-STREET_FOCAL = 0.58
 
 
 class StreetSource(Source):
@@ -59,7 +57,7 @@ class StreetSource(Source):
         part: str = "train",
     ) -> None:
         self.name = "street"
-        self._streets = [Street(seed, frames, height, width, STREET_FOCAL * width, style) for seed in seeds]
+        self._streets = [Street(seed, frames, height, width, style=style) for seed in seeds]
         self._seeds, self._frames, self._stride = tuple(seeds), frames, stride
         middles = snippet_middles(np.zeros(frames, np.int64), stride, holdout_frames, part)
         self._middles = np.concatenate([number * frames + middles for number in range(len(self._streets))])
@@ -102,7 +100,9 @@ class StreetSource(Source):
             flow=np.asarray(flow, np.float32),
             flow_valid=visible[..., np.newaxis].astype(np.float32),
             moving=rendered.moving[..., np.newaxis].astype(np.float32),
-            pose=np.asarray(street.relative_pose(frame, frame + self._stride), np.float32),
+            poses=np.stack([street.relative_pose(i, i + self._stride) for i in (frame - self._stride, frame)]).astype(
+                np.float32
+            ),
         )
 
 

@@ -174,8 +174,8 @@ class Street:
         ahead = z > 1e-3
         target = (moved @ self.intrinsics.T)[:, :2] / np.where(ahead, z, 1.0)[:, None]
         visible = ahead & (target >= 0).all(axis=1) & (target <= np.array([width - 1, height - 1])).all(axis=1)
-        depth, _ = self.depth_at(j, target[visible])
-        visible[visible] = depth >= z[visible] * (1 - _SAME_DEPTH)
+        depth, seen = self.depth_at(j, target[visible])
+        visible[visible] = (seen < 0) | (depth >= z[visible] * (1 - _SAME_DEPTH))
         flow = np.where(ahead[:, None], target - np.stack([x.ravel(), y.ravel()], axis=1), 0.0)
         return flow.reshape(height, width, 2), visible.reshape(height, width)
 

@@ -80,14 +80,12 @@ def _axis(position: np.ndarray, footprint: np.ndarray, size: np.ndarray) -> tupl
     """Coordinates within the ripmap at the two levels around a footprint, and the coarser one's weight."""
     last = np.log2(size)
     level = np.clip(np.log2(np.maximum(footprint, 1e-6)) + LEVEL_BIAS, 0, last)
-    fine = np.minimum(np.floor(level), np.maximum(last - 1, 0))
-    wrapped = position - size * np.floor(position / size)
-
-    def coordinate(at: np.ndarray) -> np.ndarray:
-        scale = np.exp2(-at)
-        return 2 * size * (1 - scale) + 2 * PADDING * at + PADDING + wrapped * scale - 0.5
-
-    return coordinate(fine), coordinate(np.minimum(fine + 1, last)), level - fine
+    fine = np.floor(np.minimum(level, np.maximum(last - 1, 0)))
+    scale = np.exp2(-fine)
+    wrapped = (position - size * np.floor(position / size)) * scale
+    first = 2 * size * (1 - scale) + (2 * PADDING) * fine + (PADDING - 0.5) + wrapped
+    second = first + size * scale + 2 * PADDING - 0.5 * wrapped
+    return first, np.where(last > 0, second, first), level - fine
 
 
 # Bilinear interpolation already widens a texel, so the level whose texels equal the footprint would be too blurred.
@@ -108,18 +106,21 @@ def sample_atlas(atlas: Atlas, texture: np.ndarray, position: np.ndarray, footpr
       [N, 3] float32 RGB, 0 to 255.
     """
     count = texture.shape[0]
-    size, origin = atlas.size[texture], atlas.origin[texture]
-    x_fine, x_coarse, x_weight = _axis(position[0], footprint[0], size[:, 0])
-    y_fine, y_coarse, y_weight = _axis(position[1], footprint[1], size[:, 1])
-    rows = -(-count // _CHUNK)
+    shape = -(-count // _CHUNK), _CHUNK  # remap takes pictures of coordinates, not long lists
 
-    def look_up(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        grid = np.zeros((2, rows * _CHUNK), np.float32)  # remap takes pictures of coordinates, not long lists
-        grid[0, :count], grid[1, :count] = x + origin[:, 0], y + origin[:, 1]
-        shaped = grid.reshape(2, rows, _CHUNK)
-        return cv2.remap(atlas.image, shaped[0], shaped[1], cv2.INTER_LINEAR).reshape(-1, 3)[:count]
+    def picture(values: np.ndarray) -> np.ndarray:
+        return np.resize(values, shape) if count % _CHUNK else values.reshape(shape)
 
-    x_weight, y_weight = x_weight[:, None], y_weight[:, None]
-    top = look_up(x_fine, y_fine) * (1 - x_weight) + look_up(x_coarse, y_fine) * x_weight
-    bottom = look_up(x_fine, y_coarse) * (1 - x_weight) + look_up(x_coarse, y_coarse) * x_weight
-    return top * (1 - y_weight) + bottom * y_weight
+    size, origin = atlas.size.T.copy(), atlas.origin.T.copy()
+    x_fine, x_coarse, x_weight = _axis(position[0], footprint[0], size[0][texture])
+    y_fine, y_coarse, y_weight = _axis(position[1], footprint[1], size[1][texture])
+    x0, y0 = origin[0][texture], origin[1][texture]
+    left, right, top, bottom = (picture(v) for v in (x_fine + x0, x_coarse + x0, y_fine + y0, y_coarse + y0))
+    x_weight, y_weight = picture(x_weight), picture(y_weight)
+
+    def look_up(y: np.ndarray) -> np.ndarray:
+        fine = cv2.remap(atlas.image, left, y, cv2.INTER_LINEAR)
+        return cv2.blendLinear(fine, cv2.remap(atlas.image, right, y, cv2.INTER_LINEAR), 1 - x_weight, x_weight)
+
+    colour = cv2.blendLinear(look_up(top), look_up(bottom), 1 - y_weight, y_weight)
+    return colour.reshape(-1, 3)[:count].astype(np.float32)

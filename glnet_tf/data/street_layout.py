@@ -16,7 +16,14 @@ from glnet_tf.data.street_textures import BAY, FACADES, KERB, LANE, PARKING, TEX
 SIDES = ("front", "back", "right", "left", "top")
 CORNICE = 0.3  # metres of wall above the topmost storey
 CAR_TINTS = np.array(
-    [[0.95, 0.95, 0.95], [0.32, 0.33, 0.36], [0.62, 0.65, 0.7], [0.85, 0.18, 0.15], [0.2, 0.35, 0.75], [0.15, 0.17, 0.2]]
+    [
+        [0.95, 0.95, 0.95],
+        [0.32, 0.33, 0.36],
+        [0.62, 0.65, 0.7],
+        [0.85, 0.18, 0.15],
+        [0.2, 0.35, 0.75],
+        [0.15, 0.17, 0.2],
+    ]
     + [[0.25, 0.5, 0.35], [0.9, 0.7, 0.25], [0.55, 0.42, 0.33]]
 )
 
@@ -97,7 +104,13 @@ TILE_SIZE = {
     Tile.CABIN: (128.0, 64.0),
     Tile.PAINT: (128.0, 64.0),
 }
-_BODY = {"front": Tile.CAR_FRONT, "back": Tile.CAR_REAR, "right": Tile.CAR_SIDE, "left": Tile.CAR_SIDE, "top": Tile.PAINT}
+_BODY = {
+    "front": Tile.CAR_FRONT,
+    "back": Tile.CAR_REAR,
+    "right": Tile.CAR_SIDE,
+    "left": Tile.CAR_SIDE,
+    "top": Tile.PAINT,
+}
 _CABIN = {side: Tile.CABIN for side in SIDES[:4]}
 
 
@@ -162,10 +175,19 @@ def _add_roof(rng: np.random.Generator, builder: Builder, at: Pose, size: tuple,
     width, height, length = size
     stone = np.full(3, rng.uniform(0.6, 1.15))
     cornice = (width + 0.5, CORNICE + 0.05, length + 0.06)
-    builder.box(at, cornice, all_sides(Tile.WALL), stone, centre=(away, height - CORNICE, 0), texel=tuple(rng.uniform(0, 256, 2)))
+    builder.box(
+        at,
+        cornice,
+        all_sides(Tile.WALL),
+        stone,
+        centre=(away, height - CORNICE, 0),
+        texel=tuple(rng.uniform(0, 256, 2)),
+    )
     if rng.random() < 0.5:
         attic = (width - 2, rng.uniform(1.4, 2.6), length * rng.uniform(0.7, 0.96))
-        builder.box(at, attic, all_sides(Tile.ROOF), np.full(3, rng.uniform(0.6, 1.2)), centre=(away + side, height + 0.05, 0))
+        builder.box(
+            at, attic, all_sides(Tile.ROOF), np.full(3, rng.uniform(0.6, 1.2)), centre=(away + side, height + 0.05, 0)
+        )
     for _ in range(int(rng.integers(0, 3))):
         centre = (away, height + 0.05, rng.uniform(-0.42, 0.42) * length)
         builder.box(at, (0.7, rng.uniform(1, 3.2), 0.9), all_sides(Tile.ROOF), np.full(3, 0.8), centre=centre)
@@ -179,7 +201,9 @@ def add_street_furniture(rng: np.random.Generator, builder: Builder, path: Path,
         if rng.random() < 0.4:
             add_tree(rng, builder, at, rng.uniform(2.6, 3.4), rng.uniform(1.5, 2.2))
         else:
-            builder.box(at, (0.14, 5.5, 0.14), all_sides(Tile.WALL), np.full(3, 0.45), texel=tuple(rng.uniform(0, 256, 2)))
+            builder.box(
+                at, (0.14, 5.5, 0.14), all_sides(Tile.WALL), np.full(3, 0.45), texel=tuple(rng.uniform(0, 256, 2))
+            )
             arm = (1.1, 0.14, 0.2)
             builder.box(at, arm, all_sides(Tile.WALL), np.full(3, 0.5), centre=(-side * 0.5, 5.4, 0))
         s += rng.uniform(6, 13)
@@ -188,12 +212,18 @@ def add_street_furniture(rng: np.random.Generator, builder: Builder, path: Path,
 def add_tree(rng: np.random.Generator, builder: Builder, at: Pose, stem: float, crown: float) -> None:
     """Adds a trunk and three overlapping boxes of leaves, turned at random."""
     thick = rng.uniform(0.2, 0.35)
-    builder.box(at, (thick, stem + 0.5, thick), all_sides(Tile.WOOD), np.full(3, 0.9), texel=tuple(rng.uniform(0, 128, 2)))
+    builder.box(
+        at, (thick, stem + 0.5, thick), all_sides(Tile.WOOD), np.full(3, 0.9), texel=tuple(rng.uniform(0, 128, 2))
+    )
     tint = rng.uniform(0.7, 1.2) * rng.uniform(0.9, 1.1, 3)
     for level in range(3):
         turned = Pose(at.x, at.z, at.heading + rng.uniform(0, np.pi))
         breadth = crown * (1.0, 1.25, 0.75)[level] * rng.uniform(0.8, 1.15)
-        centre = (*rng.uniform(-0.15, 0.15, 1) * crown, stem + level * crown * 0.5, float(rng.uniform(-0.15, 0.15) * crown))
+        centre = (
+            *rng.uniform(-0.15, 0.15, 1) * crown,
+            stem + level * crown * 0.5,
+            float(rng.uniform(-0.15, 0.15) * crown),
+        )
         size = (breadth, crown * rng.uniform(0.6, 0.85), breadth * rng.uniform(0.7, 1.2))
         builder.box(turned, size, all_sides(Tile.FOLIAGE), tint, centre=centre, texel=tuple(rng.uniform(0, 256, 2)))
         _underside(builder, turned, size, centre, tint * 0.5)

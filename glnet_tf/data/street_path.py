@@ -13,8 +13,8 @@ import numpy as np
 
 STEP = 0.25  # metres between the samples of the centre line
 BEHIND = 20.0  # metres of straight street behind the start
-AHEAD = 150.0  # metres of street beyond the last camera
-TOP_SPEED = 0.9  # metres per frame
+AHEAD = 110.0  # metres of street beyond the last camera
+TOP_SPEED = 0.45  # metres per frame: flow as long, relative to the image, as in driving videos at 10 frames a second
 _MAP_MARGIN = 16.0  # metres around the centre line in which (s, d) is known
 _MAP_CELL = 0.5
 
@@ -166,15 +166,15 @@ def make_drive(rng: np.random.Generator, path: Path, frames: int, lane: float) -
     Returns:
       The drive.
     """
-    base = rng.uniform(0.78, 0.85)
-    surge = _oscillation(rng, frames, 0.025, 40)
+    base = rng.uniform(0.39, 0.425)
+    surge = _oscillation(rng, frames, 0.0125, 40)
     s = np.zeros(frames)
     for i in range(1, frames):
         bend = min(abs(np.interp(s[i - 1], path.s, path.curvature)) / 0.06, 1)
-        s[i] = s[i - 1] + np.clip(base - 0.24 * bend + surge[i], 0.5, TOP_SPEED)
+        s[i] = s[i - 1] + np.clip(base - 0.12 * bend + surge[i], 0.25, TOP_SPEED)
     x, z, yaw = place(path, s, lane + _oscillation(rng, frames, 0.12, 45))
     yaw = yaw + np.deg2rad(_oscillation(rng, frames, 0.3, 22))
-    pitch = np.deg2rad(_oscillation(rng, frames, 0.6, 11))
+    pitch = np.deg2rad(_oscillation(rng, frames, 0.4, 15))
     roll = np.deg2rad(_oscillation(rng, frames, 0.35, 15))
     pose = np.tile(np.eye(4), (frames, 1, 1))
     pose[:, :3, :3] = _rotation_y(yaw) @ _rotation_x(pitch) @ _rotation_z(roll)

@@ -36,7 +36,7 @@ class View(NamedTuple):
 
     Attributes:
       matrix: [N, 3, 3] float64 pixel (x, y, 1) to q for every quad (not only visible ones).
-      order: [V] int64 index of the quads that may be visible.
+      order: [V] int32 index of the quads that may be visible.
       box: [V, 4] float64 their bounds in the image (x0, x1, y0, y1), pixels.
       nearest: [V] float64 an upper bound of their 1 / z.
     """
@@ -87,7 +87,7 @@ def prepare_view(shape: np.ndarray, intrinsics: np.ndarray, width: int, height: 
 
     (x0, x1), (y0, y1) = bounds(x), bounds(y)
     inside = facing & (x1 >= -0.5) & (x0 <= width - 0.5) & (y1 >= -0.5) & (y0 <= height - 0.5)
-    chosen = np.flatnonzero(inside)
+    chosen = np.flatnonzero(inside).astype(np.int32)
     mean = np.where(kept, points[..., 2], 0).sum(axis=1) / np.maximum(kept.sum(axis=1), 1)
     chosen = chosen[np.argsort(mean[chosen], kind="stable")]
     closest = np.where(kept, 1 / depth, 0).max(axis=1) * (1 + 1e-6)
@@ -107,22 +107,35 @@ def cast_grid(view: View, x: np.ndarray, y: np.ndarray, dtype: type = np.float64
     """
     surface = np.full((len(y), len(x)), -1, np.int32)
     inverse = np.zeros((len(y), len(x)), dtype)
-    columns = np.stack([np.searchsorted(x, view.box[:, 0]), np.searchsorted(x, view.box[:, 1], "right")], axis=1)
-    rows = np.stack([np.searchsorted(y, view.box[:, 2]), np.searchsorted(y, view.box[:, 3], "right")], axis=1)
-    part = view.matrix[view.order].astype(dtype)
-    x, y = x.astype(dtype), y.astype(dtype)
-    for k, index in enumerate(view.order):
-        window = slice(*rows[k]), slice(*columns[k])
-        behind = inverse[window]
-        if behind.size == 0 or behind.min() >= view.nearest[k]:
+    (first, last), (top, bottom) = (
+        (np.searchsorted(v, view.box[:, k]), np.searchsorted(v, view.box[:, k + 1], "right"))
+        for v, k in ((x, 0), (y, 2))
+    )
+    k = np.flatnonzero((last > first) & (bottom > top))
+    matrix = view.matrix[view.order[k]].astype(dtype)
+    by_x, by_y, constant = (np.ascontiguousarray(matrix[:, :, i : i + 1]) for i in range(3))
+    x, y, by_y = x.astype(dtype), y.astype(dtype)[:, None], by_y[..., None]
+    # Plain lists: the loop runs over hundreds of small windows, where every call of NumPy counts.
+    table = np.stack([first[k], last[k], top[k], bottom[k], view.order[k]]).T.tolist()
+    for n, ((x0, x1, y0, y1, index), nearest) in enumerate(zip(table, view.nearest[k].tolist())):
+        behind = inverse[y0:y1, x0:x1]
+        if behind.min() >= nearest:
             continue
-        across = part[k, :, :1] * x[window[1]] + part[k, :, 2:]
-        down = part[k, :, 1:2] * y[window[0]]
-        q1, q2, q3 = (down[i, :, None] + across[i] for i in range(3))
-        hit = (q3 > behind) & (q1 >= 0) & (q2 >= 0) & (q1 <= q3) & (q2 <= q3)
+        q1, q2, q3 = (by_x[n] * x[x0:x1] + constant[n])[:, None] + by_y[n] * y[y0:y1]
+        hit = q3 > behind
+        hit &= np.minimum(q1, q2) >= 0
+        hit &= np.maximum(q1, q2) <= q3
         np.copyto(behind, q3, where=hit)
-        np.copyto(surface[window], index, where=hit)
+        np.copyto(surface[y0:y1, x0:x1], index, where=hit)
     return surface, inverse
+
+
+def visible_first(view: View, surface: np.ndarray) -> View:
+    """The view with the quads in `surface` ahead of the others, so that casting rejects most of those at once."""
+    shown = np.zeros(len(view.matrix) + 1, bool)
+    shown[surface] = True
+    rank = np.argsort(~shown[view.order], kind="stable")
+    return View(view.matrix, view.order[rank], view.box[rank], view.nearest[rank])
 
 
 def cast_points(view: View, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from glnet_tf.data.street_atlas import Atlas, sample_atlas
 from glnet_tf.data.street_path import Path, street_coordinates
-from glnet_tf.data.street_render import Quads, View, cast_grid, hit_places
+from glnet_tf.data.street_render import Quads, View, cast_grid, hit_places, visible_first
 from glnet_tf.data.street_textures import ROAD_LENGTH, ROAD_WIDTH, TEXELS_PER_METRE, Tile
 
 GROUND = 0  # index of the ground's quad
@@ -42,6 +42,10 @@ class _Texels(NamedTuple):
     footprint: np.ndarray
 
 
+def _length(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return np.sqrt(x * x + y * y)  # several times as fast as np.hypot
+
+
 def _sky(x: np.ndarray, y: np.ndarray, rotation: np.ndarray, intrinsics: np.ndarray, size: np.ndarray) -> _Texels:
     """Texture of the sky by the ray's direction: 360 degrees across, 40 to -5 degrees of elevation down."""
     rays = np.stack([x, y, np.ones_like(x)], axis=1) @ (rotation @ np.linalg.inv(intrinsics)).T
@@ -61,12 +65,12 @@ def _ground(look: Look, a: np.ndarray, b: np.ndarray, slope: tuple[np.ndarray, .
     x_slope, z_slope = np.stack(slope[:2]) * np.float32(u[0]), np.stack(slope[2:]) * np.float32(v[2])
     at = street_coordinates(look.path, x, z)
     cosine, sine = np.cos(at.heading), np.sin(at.heading)
-    across = np.hypot(*(x_slope * cosine - z_slope * sine))
-    along = np.hypot(*(x_slope * sine + z_slope * cosine)) * at.stretch
+    across = _length(*(x_slope * cosine - z_slope * sine))
+    along = _length(*(x_slope * sine + z_slope * cosine)) * at.stretch
     road = at.near & (np.abs(at.d) < ROAD_WIDTH / 2)
     scale = np.array([[_ROAD_TEXELS / ROAD_WIDTH], [_ROAD_TEXELS / ROAD_LENGTH]])
     position = np.where(road, np.stack([at.d + ROAD_WIDTH / 2, at.s]) * scale, np.stack([x, z]) * TEXELS_PER_METRE)
-    wide = np.stack([np.hypot(*x_slope), np.hypot(*z_slope)]) * TEXELS_PER_METRE
+    wide = np.stack([_length(*x_slope), _length(*z_slope)]) * TEXELS_PER_METRE
     footprint = np.where(road, np.stack([across, along]) * scale, wide)
     tile = np.where(road, int(Tile.ROAD), int(Tile.VERGE))
     return _Texels(tile, position.astype(np.float32), footprint.astype(np.float32))
@@ -89,7 +93,8 @@ def shade(
       [N, 3] float32 RGB, 0 to 255.
     """
     count = len(surface)
-    order = np.argsort(np.where(surface < 0, 2, np.where(surface == GROUND, 0, 1)), kind="stable")
+    kind = (surface > GROUND).astype(np.int8) + np.int8(2) * (surface < 0)
+    order = np.argsort(kind, kind="stable")
     surface, x, y = surface[order], x[order], y[order]
     grounds, solids = int((surface == GROUND).sum()), int((surface >= 0).sum())
     hit = hit_places(view, surface[:solids], x[:solids], y[:solids])
@@ -100,7 +105,7 @@ def shade(
     texels = look.quads.texels[index].T
     a_x, a_y, b_x, b_y = (item[solid] for item in hit.slope)
     position = np.stack([texels[0] + hit.a[solid] * texels[2], texels[1] + hit.b[solid] * texels[3]])
-    footprint = np.stack([texels[2] * np.hypot(a_x, a_y), texels[3] * np.hypot(b_x, b_y)])
+    footprint = np.stack([texels[2] * _length(a_x, a_y), texels[3] * _length(b_x, b_y)])
     parts = (road, _Texels(look.quads.tile[index], position, footprint), sky)
     tile, position, footprint = (np.concatenate(items, axis=-1) for items in zip(*parts))
     colour = sample_atlas(look.atlas, tile, position, footprint)
@@ -127,17 +132,33 @@ def render_image(look: Look, view: View, pose: np.ndarray, intrinsics: np.ndarra
     height, width = surface.shape
     shift = (np.arange(SAMPLES) + 0.5) / SAMPLES - 0.5
     x, y = ((np.arange(n)[:, None] + shift).ravel() for n in (width, height))
-    fine, _ = cast_grid(view, x, y, np.float32)
+    fine, _ = cast_grid(visible_first(view, surface), x, y, np.float32)
     samples = fine.reshape(height, SAMPLES, width, SAMPLES).transpose(0, 2, 1, 3).reshape(height, width, -1)
     edge = (samples != surface[..., None]).any(axis=-1)
     inner_y, inner_x = np.nonzero(~edge)
     edge_y, edge_x = np.nonzero(edge)
-    across, down = np.tile(shift, SAMPLES), np.repeat(shift, SAMPLES)
-    at_x = np.concatenate([inner_x, (edge_x[:, None] + across).ravel()])
-    at_y = np.concatenate([inner_y, (edge_y[:, None] + down).ravel()])
-    seen = np.concatenate([surface[~edge], samples[edge].ravel()])
-    colour = shade(look, view, pose, intrinsics, seen, at_x, at_y)
+    pixel, seen, share, across, down = _shares(samples[edge])
+    at_x, at_y = np.concatenate([inner_x, edge_x[pixel] + across]), np.concatenate([inner_y, edge_y[pixel] + down])
+    colour = shade(look, view, pose, intrinsics, np.concatenate([surface[~edge], seen]), at_x, at_y)
     image = np.empty((height, width, 3), np.float32)
     image[~edge] = colour[: len(inner_x)]
-    image[edge] = colour[len(inner_x) :].reshape(-1, SAMPLES**2, 3).mean(axis=1)
+    mixed = colour[len(inner_x) :] * share[:, None]
+    image[edge] = np.stack([np.bincount(pixel, mixed[:, k], len(edge_x)) for k in range(3)], axis=-1)
     return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+
+
+def _shares(samples: np.ndarray) -> tuple[np.ndarray, ...]:
+    """The different surfaces among each pixel's samples [N, SAMPLES^2], each to be shaded once.
+
+    Returns:
+      For every pair of a pixel and a surface: the pixel's index, the surface, its share of the samples, and the mean of
+      their positions relative to the pixel's centre (across, down).
+    """
+    same = samples[:, :, None] == samples[:, None, :]
+    first = ~(same & np.tri(SAMPLES**2, k=-1, dtype=bool)).any(axis=2)
+    pixel, sample = np.nonzero(first)
+    members = same[pixel, sample].astype(np.float64)
+    count = members.sum(axis=1)
+    shift = (np.arange(SAMPLES) + 0.5) / SAMPLES - 0.5
+    across, down = members @ np.tile(shift, SAMPLES) / count, members @ np.repeat(shift, SAMPLES) / count
+    return pixel, samples[pixel, sample], count / SAMPLES**2, across, down

@@ -52,12 +52,16 @@ def add_distance(rng: np.random.Generator, builder: Builder, path: Path, style: 
             continue
         height = rng.uniform(9, 22) if style == "town" else rng.uniform(4, 9)
         size = (rng.uniform(8, 15), height, rng.uniform(8, 15))
-        tile, tint = (Tile.HORIZON, rng.uniform(0.7, 1.1, 1)) if style == "town" else (Tile.FOLIAGE, rng.uniform(0.6, 1, 1))
+        tile, tint = (
+            (Tile.HORIZON, rng.uniform(0.7, 1.1, 1)) if style == "town" else (Tile.FOLIAGE, rng.uniform(0.6, 1, 1))
+        )
         builder.box(Pose(float(x), float(z), rng.uniform(0, 6)), size, all_sides(tile), np.repeat(tint, 3))
     x, z, radius = _reach(path)
     corners = np.linspace(0, 2 * np.pi, 61)
     for start, stop in zip(corners[:-1], corners[1:]):
-        here, there = ((radius + _HORIZON_DISTANCE) * np.array([np.sin(angle), 0, np.cos(angle)]) for angle in (start, stop))
+        here, there = (
+            (radius + _HORIZON_DISTANCE) * np.array([np.sin(angle), 0, np.cos(angle)]) for angle in (start, stop)
+        )
         height = rng.uniform(8, 26) if style == "town" else rng.uniform(7, 15)
         o = here + np.array([x, -height, z])
         shape = np.stack([o, there - here, np.array([0, height, 0])])
@@ -80,7 +84,7 @@ def add_countryside(rng: np.random.Generator, builder: Builder, path: Path, side
             s = stop
     for s in np.arange(path.s[0], path.s[-1], 5.0):
         at = pose_at(path, s + rng.uniform(0, 4), side * rng.uniform(8, 13))
-        if _clearance(path, at.x, at.z) > 7 and rng.random() < 0.6:
+        if _clearance(path, at.x, at.z) > 7 and rng.random() < 0.45:
             add_tree(rng, builder, at, rng.uniform(1.6, 3), rng.uniform(2.2, 4))
         field = pose_at(path, s, side * rng.uniform(14, 30))
         if _clearance(path, field.x, field.z) > 12 and rng.random() < 0.5:
@@ -88,33 +92,32 @@ def add_countryside(rng: np.random.Generator, builder: Builder, path: Path, side
             builder.box(turned, (1.5, 1.3, rng.uniform(1.5, 2.5)), all_sides(Tile.VERGE), np.array([1.25, 1.1, 0.75]))
 
 
-def _add_hedge(
-    rng: np.random.Generator, builder: Builder, path: Path, side: float, start: float, stop: float
-) -> float:
+def _add_hedge(rng: np.random.Generator, builder: Builder, path: Path, side: float, start: float, stop: float) -> float:
     """Adds a hedge of short boxes that follow the road; returns where it ends."""
-    s, offset, height = start, rng.uniform(5.2, 7), rng.uniform(1.1, 2.6)
+    s, offset, height = start, rng.uniform(5.2, 7), rng.uniform(0.9, 2.0)
     tint = rng.uniform(0.75, 1.15) * rng.uniform(0.92, 1.08, 3)
     while s < stop:
         length = rng.uniform(1.8, 3.6)
         at, s = chord(path, s, side * (offset + rng.uniform(0, 0.25)), length)
         size = (rng.uniform(0.9, 1.3), height * rng.uniform(0.85, 1.15), length + 0.1)
         texel = (float(rng.uniform(0, 256)), float(rng.uniform(0, 256)))
-        builder.box(at, size, all_sides(Tile.FOLIAGE), tint * rng.uniform(0.9, 1.1), centre=(side * 0.6, 0, 0), texel=texel)
+        builder.box(
+            at, size, all_sides(Tile.FOLIAGE), tint * rng.uniform(0.9, 1.1), centre=(side * 0.6, 0, 0), texel=texel
+        )
     return s
 
 
-def _add_fence(
-    rng: np.random.Generator, builder: Builder, path: Path, side: float, start: float, stop: float
-) -> float:
+def _add_fence(rng: np.random.Generator, builder: Builder, path: Path, side: float, start: float, stop: float) -> float:
     """Adds posts and two rails; returns where they end."""
     s, offset = start, rng.uniform(4.8, 6)
     tint = np.full(3, rng.uniform(0.9, 1.7))
     while s < stop:
-        at, s = chord(path, s, side * offset, 2.2)
+        at, s = chord(path, s, side * offset, 2.6)
         texel = (float(rng.uniform(0, 128)), float(rng.uniform(0, 128)))
-        builder.box(at, (0.16, 1.25, 0.16), all_sides(Tile.WOOD), tint, centre=(0, 0, -1.1), texel=texel)
+        builder.box(at, (0.16, 1.25, 0.16), all_sides(Tile.WOOD), tint, centre=(0, 0, -1.3), texel=texel)
         for height in (0.4, 0.85):
-            builder.box(at, (0.07, 0.2, 2.2), all_sides(Tile.WOOD), tint, centre=(0, height, 0), texel=texel)
+            rail = all_sides(Tile.WOOD, ("right", "left", "top"))
+            builder.box(at, (0.07, 0.2, 2.6), rail, tint, centre=(0, height, 0), texel=texel)
     return s
 
 
@@ -153,7 +156,7 @@ def make_vehicles(
         ahead = drive.s + gap + swing
         vehicles.append(_vehicle(rng, Builder(sun, ambient), path, ahead, lane, 0.0))
         gap += rng.uniform(15, 24)
-    speed = rng.uniform(0.5, 0.9)
+    speed = rng.uniform(0.25, 0.45)
     start, last = rng.uniform(12, 26), float(drive.s[-1]) + speed * len(frames) + 70
     while start < last:
         vehicles.append(_vehicle(rng, Builder(sun, ambient), path, start - speed * frames, -lane, np.pi))

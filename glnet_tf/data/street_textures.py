@@ -38,7 +38,9 @@ class Tile(enum.IntEnum):
     FACADE = 13
 
 
-def noise(rng: np.random.Generator, height: int, width: int, coarse: int, fine: int = 1, fall: float = 0.8) -> np.ndarray:
+def noise(
+    rng: np.random.Generator, height: int, width: int, coarse: int, fine: int = 1, fall: float = 0.8
+) -> np.ndarray:
     """Periodic noise of several octaves.
 
     Args:
@@ -137,7 +139,9 @@ def _door(rng: np.random.Generator, image: np.ndarray, left: int, bottom: int) -
 
 def _facade(rng: np.random.Generator) -> np.ndarray:
     """Four storeys of four bays; the street door's storey is the lowest."""
-    palette = np.array([[176, 92, 70], [196, 168, 128], [205, 200, 188], [150, 128, 110], [208, 178, 96], [150, 165, 172]])
+    palette = np.array(
+        [[176, 92, 70], [196, 168, 128], [205, 200, 188], [150, 128, 110], [208, 178, 96], [150, 165, 172]]
+    )
     colour = palette[rng.integers(len(palette))] * rng.uniform(0.75, 1.1) * rng.uniform(0.93, 1.07, 3)
     image = _grained(rng, 512, 512, colour, rng.uniform(0.08, 0.14))
     if rng.random() < 0.6:
@@ -228,7 +232,7 @@ def _sky(rng: np.random.Generator, style: str) -> np.ndarray:
 
 def _foliage(rng: np.random.Generator, colour: np.ndarray) -> np.ndarray:
     leaves = noise(rng, 256, 256, 64, 2, 1.0)
-    image = np.asarray(colour) * np.exp(0.42 * leaves)[..., None]
+    image = np.asarray(colour) * np.exp(0.34 * leaves)[..., None]
     return _finish(image * (1 + 0.08 * np.stack([noise(rng, 256, 256, 32) for _ in range(3)], axis=-1)))
 
 
@@ -299,7 +303,7 @@ def textures(rng: np.random.Generator, style: str) -> list[np.ndarray]:
     Returns:
       [h, w, 3] uint8 images in the order of Tile, then the further facades (town only).
     """
-    leaf = np.array([70, 92, 44]) if style == "town" else np.array([126, 104, 42])
+    leaf = np.array([70, 92, 44]) if style == "town" else np.array([112, 92, 46])
     earth = np.array([128, 122, 110]) if style == "town" else np.array([150, 136, 66])
     draw: list[Callable[[], np.ndarray]] = [
         lambda: _road(rng, style),

@@ -31,13 +31,14 @@ def warp(image: tf.Tensor, pixels: tf.Tensor, plain: bool | None = None) -> tupl
 
     Returns:
       values [B, h, w, C], and validity [B, h, w, 1], 1.0 where the coordinate lies inside the image. Gradients
-      reach both arguments; a coordinate beyond the border gets none. NaN coordinates are invalid.
+      reach both arguments; a coordinate beyond the border, or on the last column or row, gets none. NaN coordinates
+      are invalid.
     """
     height, width = tf.shape(image)[1], tf.shape(image)[2]
     valid = inside(pixels, height, width)
     last = tf.cast(tf.stack([width, height]) - 1, pixels.dtype)
-    finite = tf.where(tf.math.is_nan(pixels), tf.zeros_like(pixels), pixels)
-    clamped = tf.clip_by_value(finite, tf.zeros_like(last), last)
+    # At the last column or row the resampler's gradient would reach for a neighbour that does not exist: it gets none.
+    clamped = tf.where(pixels < last, tf.maximum(pixels, 0), last)
     if plain is None:
         plain = _resampler is None or bool(tf.config.list_logical_devices("GPU"))
     return (_gather_bilinear if plain else _resampler)(image, clamped), valid

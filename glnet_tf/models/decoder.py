@@ -16,6 +16,11 @@ DECODER_CHANNELS = {
     "resnet50": (16, 32, 64, 128, 256),
     "efficientnet_lite0": (24, 32, 48, 80),
 }
+# The linear bottlenecks of EfficientNet-Lite0 leave features ten times as large as those of a ResNet; unscaled, they
+# drive the first predictions into saturation.
+FEATURE_SCALE = {"resnet18": 1.0, "resnet50": 1.0, "efficientnet_lite0": 0.1}
+# A head sums hundreds of features: at its full size, a few steps of Adam would throw the map out of its range.
+HEAD_SCALE = 0.1
 
 
 def _upsample(x: tf.Tensor) -> tf.Tensor:
@@ -27,20 +32,29 @@ class Decoder(tf.keras.Model):
     """Turns an encoder's features into a map at four levels; each level corrects the next coarser one.
 
     Args:
-      channels: of its blocks, finest first: five from stride 1, or four from stride 2, whose full-size map is then the
-        map at stride 2, enlarged (a third of the work for a slightly softer map).
+      encoder: name of the encoder whose features it decodes. It decides the widths of the blocks: five from stride 1, or
+        four from stride 2, whose full-size map is then the map at stride 2, enlarged (a third of the work for a
+        slightly softer map).
       outputs: number of channels of the map.
+      start: the value of the whole map at the start.
     """
 
-    def __init__(self, channels: tuple[int, ...], outputs: int, name: str = "decoder"):
+    def __init__(self, encoder: str, outputs: int, start: float = 0.0, name: str = "decoder"):
         super().__init__(name=name)
+        channels = DECODER_CHANNELS[encoder]
+        self.feature_scale = FEATURE_SCALE[encoder]
+        self.start = start
         self.finest = ENCODER_LEVELS - len(channels)
         self.reduce = [_convolution(width) for width in channels]
         self.merge = [_convolution(width) for width in channels]
-        # A small start: the first predictions are nearly constant, so that warps begin near the identity.
-        initial = tf.keras.initializers.RandomNormal(stddev=1e-3)
         self.heads = [
-            layers.Conv2D(outputs, 3, padding="same", kernel_initializer=initial, name=f"head{level}")
+            layers.Conv2D(
+                outputs,
+                3,
+                padding="same",
+                kernel_initializer=tf.keras.initializers.RandomNormal(stddev=2e-2),
+                name=f"head{level}",
+            )
             for level in range(self.finest, SCALES)
         ]
         self.enlarge = layers.UpSampling2D(2, interpolation="bilinear")
@@ -54,6 +68,7 @@ class Decoder(tf.keras.Model):
         Returns:
           SCALES tensors [B, H / 2^s, W / 2^s, outputs].
         """
+        features = [self.feature_scale * feature for feature in features]
         x, maps = features[-1], []
         for level in reversed(range(self.finest, ENCODER_LEVELS)):
             block = level - self.finest
@@ -63,7 +78,7 @@ class Decoder(tf.keras.Model):
             coarser = [self.enlarge(maps[0])] if maps else []
             x = self.merge[block](tf.concat(parts + coarser, axis=-1))
             if level < SCALES:
-                maps.insert(0, tf.add_n([self.heads[block](x), *coarser]))
+                maps.insert(0, HEAD_SCALE * self.heads[block](x) + (coarser[0] if coarser else self.start))
         if self.finest > 0:
             maps.insert(0, self.enlarge(maps[0]))
         return tuple(maps)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import tensorflow as tf
 
 from glnet_tf.config import ModelConfig
-from glnet_tf.models.decoder import DECODER_CHANNELS, Decoder
+from glnet_tf.models.decoder import Decoder
 from glnet_tf.models.encoders import build_encoder
 
 MIN_DISPARITY = 1 / 100
 MAX_DISPARITY = 1 / 0.1
+# Before the sigmoid: a quarter of the range, so that near things have room to come nearer than the mean (ours).
+START = -1.1
 
 
 class DepthNet(tf.keras.Model):
@@ -20,7 +22,7 @@ class DepthNet(tf.keras.Model):
         self.encoder = build_encoder(config.encoder, frames=1, weights=config.encoder_weights)
         # Imported encoders keep the statistics of their batch normalisation: small batches would only blur them (ours).
         self.learns_statistics = config.encoder_weights == "none"
-        self.decoder = Decoder(DECODER_CHANNELS[config.encoder], outputs=1)
+        self.decoder = Decoder(config.encoder, outputs=1, start=START)
 
     def call(self, images: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, ...]:
         """Returns inverse depth, [B, h, w, 1] at every level, of images [B, H, W, 3]."""

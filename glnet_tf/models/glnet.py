@@ -5,7 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from glnet_tf.config import ModelConfig
-from glnet_tf.geometry.camera import intrinsics_from_field_of_view
+from glnet_tf.geometry.camera import flip_intrinsics, intrinsics_from_field_of_view
 from glnet_tf.geometry.transform import inverse, pose_from_vector
 from glnet_tf.models.camera_net import CameraNet, initial_parameters, intrinsics_from_parameters
 from glnet_tf.models.depth_net import DepthNet
@@ -63,6 +63,7 @@ class GLNet(tf.keras.Model):
             intrinsics=tf.eye(3, batch_shape=[1]),
             camera=tf.zeros([1], tf.int32),
             index=tf.zeros([1], tf.int64),
+            mirrored=tf.zeros([1], tf.bool),
         )
         self(blank)
 
@@ -87,6 +88,9 @@ class GLNet(tf.keras.Model):
         if self.source_of_intrinsics == "learned":
             known = tf.gather(self.camera_parameters, tf.maximum(snippet.camera, 0))
             unseen = tf.reduce_mean(self.camera_parameters, axis=0)
-            pair_parameters = tf.where(snippet.camera[:, tf.newaxis] >= 0, known, unseen)
+            parameters = tf.where(snippet.camera[:, tf.newaxis] >= 0, known, unseen)
+            intrinsics = intrinsics_from_parameters(parameters, height, width)
+            mirrored = flip_intrinsics(intrinsics, width)
+            return tf.where(snippet.mirrored[:, tf.newaxis, tf.newaxis], mirrored, intrinsics)
         return intrinsics_from_parameters(pair_parameters, height, width)
 

@@ -53,6 +53,7 @@ def snippet_signature(height: int, width: int) -> Snippet:
         intrinsics=tf.TensorSpec([None, 3, 3], tf.float32),
         camera=tf.TensorSpec([None], tf.int32),
         index=tf.TensorSpec([None], tf.int64),
+        mirrored=tf.TensorSpec([None], tf.bool),
     )
 
 
@@ -70,6 +71,9 @@ def make_train_step(
     """
     cameras = [] if model.camera_parameters is None else [model.camera_parameters]
     networks = [v for v in model.trainable_variables if all(v is not camera for camera in cameras)]
+    # Were Adam's moments made in the step, TensorFlow would trace the step twice.
+    optimizers.networks._create_all_weights(networks)
+    optimizers.cameras._create_all_weights(cameras)
 
     @tf.function(input_signature=[signature], autograph=False)
     def step(snippet: Snippet) -> StepResult:

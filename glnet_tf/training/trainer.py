@@ -52,6 +52,9 @@ class Trainer:
       validation: source of the validation snippets, or None.
       data, model, loss, training: the configuration.
 
+    Attributes:
+      predict: the model compiled for inference, Snippet -> Predictions.
+
     Raises:
       CheckpointError: the run folder holds another architecture.
     """
@@ -81,7 +84,7 @@ class Trainer:
         weights = loss_weights(loss)
         signature = snippet_signature(data.image_height, data.image_width)
         self._train_step = make_train_step(self.model, optimizers, weights, loss, training, signature)
-        self._predict = make_predict(self.model, signature)
+        self.predict = make_predict(self.model, signature)
         self._score = make_objective(weights, loss)
         self._alpha = loss.alpha
 
@@ -167,7 +170,7 @@ class Trainer:
             if fx is not None:
                 summaries.focal(step, self.source.cameras, fx, fy)
         if step % self.training.summary_steps == 0:
-            summaries.pictures(step, explain(snippet, self._predict(snippet), self._alpha))
+            summaries.pictures(step, explain(snippet, self.predict(snippet), self._alpha))
 
     def focal_lengths(self) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Returns the learned fx and fy of every camera, [C] each in pixels of the network's images, or None twice."""
@@ -183,7 +186,7 @@ class Trainer:
         if self.validation is not None:
             count = min(self.training.validation_snippets, len(self.validation))
             indices = np.linspace(0, len(self.validation) - 1, count).astype(int)
-            metrics = validate(self._predict, self.validation, self.data, indices.tolist(), self._score)
+            metrics = validate(self.predict, self.validation, self.data, indices.tolist(), self._score)
             decisive = metrics.get("depth_abs_rel", metrics["objective"])
             best = decisive < float(self._best)
             self._best.assign(min(decisive, float(self._best)))

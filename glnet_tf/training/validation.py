@@ -20,6 +20,8 @@ from glnet_tf.structures import PAIRS, GroundTruth, Predictions, Snippet
 
 MIDDLE = 1
 NEXT = PAIRS.index((1, 2))
+# T from frame t to frame t+1 of a camera that moves along its axis: points come nearer.
+STRAIGHT_AHEAD = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, -1], [0, 0, 0, 1]], np.float32)
 
 
 def make_predict(model: GLNet, signature: Snippet) -> Callable[[Snippet], Predictions]:
@@ -51,7 +53,8 @@ def validate(
 
     Returns:
       objective, and where the truth is known: depth_abs_rel, depth_rmse, depth_delta1 (median-scaled), depth_abs_rel_constant,
-      flow_epe, flow_f1, flow_epe_zero (pixels), and the medians rotation_deg and translation_deg.
+      flow_epe, flow_f1, flow_epe_zero (pixels), and the medians rotation_deg and translation_deg, of the prediction and
+      (with the suffix _straight) of a camera that moves straight ahead.
     """
     rows: list[dict[str, float]] = []
     for snippet in batches(source, data, indices):
@@ -66,7 +69,7 @@ def validate(
     names = dict.fromkeys(name for row in rows for name in row)
     means = {}
     for name in names:
-        average = np.median if name.endswith("_deg") else np.mean
+        average = np.median if "_deg" in name else np.mean
         means[name] = float(average([row[name] for row in rows if name in row]))
     return means
 
@@ -91,7 +94,8 @@ def snippet_errors(truth: GroundTruth, disparity: np.ndarray, flow: np.ndarray, 
         scale = np.array([width / flow.shape[1], height / flow.shape[0]], np.float32)
         row["flow_epe"], row["flow_f1"] = flow_metrics(truth.flow, cv2.resize(flow, (width, height)) * scale, known)
         row["flow_epe_zero"] = flow_metrics(truth.flow, np.zeros_like(truth.flow), known)[0]
-    if np.any(truth.pose):
-        row["rotation_deg"] = rotation_error(truth.pose, pose)
-        row["translation_deg"] = direction_error(truth.pose, pose)
+    if np.any(truth.poses):
+        for suffix, motion in (("", pose), ("_straight", STRAIGHT_AHEAD)):
+            row["rotation_deg" + suffix] = rotation_error(truth.poses[1], motion)
+            row["translation_deg" + suffix] = direction_error(truth.poses[1], motion)
     return row

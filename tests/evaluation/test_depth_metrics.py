@@ -1,0 +1,85 @@
+"""Depth metrics worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from glnet_tf.evaluation.depth import MIN_DEPTH, best_constant_abs_rel, depth_metrics
+
+
+def row(*values: float) -> np.ndarray:
+    return np.array([values], np.float64)
+
+
+def test_perfect_up_to_scale():
+    truth = row(1, 2, 5, 40)
+    metrics = depth_metrics(truth, truth / 7)
+    np.testing.assert_allclose(metrics, [0, 0, 0, 0, 1, 1, 1, 7], atol=1e-12)
+
+
+def test_by_hand():
+    """Medians 4 and 4: the scale is 1; errors 1 at 2, 0 at 4, 0 at 4, 2 at 8 and -1 at 3."""
+    metrics = depth_metrics(row(2, 4, 4, 8, 3), row(3, 4, 4, 10, 2))
+    assert metrics.scale == 1
+    np.testing.assert_allclose(metrics.abs_rel, (1 / 2 + 2 / 8 + 1 / 3) / 5)
+    np.testing.assert_allclose(metrics.sq_rel, (1 / 2 + 4 / 8 + 1 / 3) / 5)
+    np.testing.assert_allclose(metrics.rmse, np.sqrt((1 + 4 + 1) / 5))
+    logs = np.log([3 / 2, 10 / 8, 2 / 3])
+    np.testing.assert_allclose(metrics.rmse_log, np.sqrt(np.sum(logs**2) / 5))
+    # Ratios 1.5, 1, 1, 1.25, 1.5: 1.25 itself is not below 1.25, and 1.5 is below 1.25^2 = 1.5625.
+    np.testing.assert_allclose([metrics.delta1, metrics.delta2, metrics.delta3], [2 / 5, 1, 1])
+
+
+def test_delta_counts_too_near_and_too_far_alike():
+    metrics = depth_metrics(row(10, 10, 10, 10, 10), row(10, 10, 10, 17, 10 / 1.7))
+    np.testing.assert_allclose([metrics.delta1, metrics.delta2, metrics.delta3], [3 / 5, 3 / 5, 1])
+
+
+def test_scale_is_the_ratio_of_medians_over_valid_pixels():
+    metrics = depth_metrics(row(0, 2, 6, 10, 200), row(1e9, 1, 2, 5, -3))
+    assert metrics.scale == 3
+    np.testing.assert_allclose(metrics.abs_rel, (1 / 2 + 0 + 5 / 10) / 3)
+
+
+def test_prediction_is_clipped_after_scaling():
+    metrics = depth_metrics(row(10, 10, 70), row(1, 1, 100))
+    np.testing.assert_allclose(metrics.rmse, 10 / np.sqrt(3))  # 1000 becomes 80
+    near = depth_metrics(row(10, 10, 70), row(1, 1, -5))
+    np.testing.assert_allclose(near.rmse, (70 - MIN_DEPTH) / np.sqrt(3))
+    assert np.isfinite(near.rmse_log)
+
+
+def test_cap_leaves_out_far_truth():
+    truth, predicted = row(10, 20, 60), row(10, 20, 30)
+    np.testing.assert_allclose(depth_metrics(truth, predicted, max_depth=50).abs_rel, 0, atol=1e-15)
+    assert depth_metrics(truth, predicted).abs_rel == pytest.approx(1 / 6)
+    # The bounds themselves do not count.
+    assert depth_metrics(row(10, 20, 80), row(10, 20, 30)).abs_rel == 0
+
+
+def brute_force(truth: np.ndarray) -> float:
+    constants = np.linspace(truth.min(), truth.max(), 20001)
+    return float(np.min(np.mean(np.abs(truth[:, None] - constants) / truth[:, None], axis=0)))
+
+
+def test_best_constant_by_hand():
+    # At c: (|1 - c| / 1 + |4 - c| / 4) / 2, smallest at c = 1.
+    np.testing.assert_allclose(best_constant_abs_rel([row(1, 4)]), 3 / 8)
+    assert best_constant_abs_rel([row(7, 7, 7)]) == 0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_best_constant_against_brute_force(seed):
+    truth = np.random.default_rng(seed).gamma(2.0, 8.0, 60).clip(1, 79)
+    ours = best_constant_abs_rel([truth[None]])
+    expected = brute_force(truth)
+    assert ours <= expected + 1e-12
+    np.testing.assert_allclose(ours, expected, rtol=1e-3)
+
+
+def test_best_constant_is_one_per_image_of_valid_pixels_only():
+    images = [row(5, 5, 0, 90), row(50, 50, 50, 0)]
+    assert best_constant_abs_rel(images) == 0
+    np.testing.assert_allclose(best_constant_abs_rel([row(1, 4), row(3, 3)]), 3 / 16)
+    assert best_constant_abs_rel([row(1, 4)], max_depth=2) == 0
