@@ -69,6 +69,11 @@ class ModelConfig(Checked):
         "start of the backbones: imagenet (packaged for efficientnet_lite0, downloaded by Keras for resnet50), none, the "
         "path of a checkpoint (resnet18: torchvision's .pth), auto (imagenet, but none for resnet18)",
     )
+    flow_net: str = setting(
+        "stacked",
+        "FlowNet: stacked (the paper's: two frames stacked) or matching (with matching costs; CameraNet then sees the flow)",
+        choices=("stacked", "matching"),
+    )
     intrinsics: str = setting(
         "auto",
         "where K comes from: given (by the data), learned (one K per camera), predicted (by CameraNet for each pair), "
@@ -85,9 +90,9 @@ class LossConfig(Checked):
     photometric: float = setting(1.0, "weight of the adaptive photometric loss", low=0.0)
     structure: float = setting(0.2, "weight of the multi-view 3D structure consistency", low=0.0)
     epipolar: float = setting(0.1, "weight of the epipolar loss", low=0.0)
-    depth_smoothness: float = setting(0.1, "weight of the edge-aware depth smoothness", low=0.0)
-    flow_smoothness: float = setting(0.05, "weight of the edge-aware flow smoothness", low=0.0)
-    consistency: float = setting(0.05, "weight of the forward-backward flow consistency", low=0.0)
+    depth_smoothness: float = setting(0.5, "weight of the edge-aware depth smoothness", low=0.0)
+    flow_smoothness: float = setting(0.2, "weight of the edge-aware flow smoothness", low=0.0)
+    consistency: float = setting(0.2, "weight of the forward-backward flow consistency", low=0.0)
     alpha: float = setting(0.85, "share of SSIM in the photometric distance", low=0.0)
     epipolar_distance: str = setting("sampson", "form of the epipolar residual", choices=("sampson", "algebraic"))
     epipolar_mask: bool = setting(False, "restrict the epipolar loss to pixels whose flow agrees with the rigid flow")
@@ -99,6 +104,7 @@ class TrainingConfig(Checked):
 
     steps: int = setting(100_000, "training steps in all, resumed ones included", low=1)
     learning_rate: float = setting(2e-4, "Adam's learning rate", low=0.0)
+    camera_rate: float = setting(1.0, "learning rate of CameraNet, relative to learning_rate", low=0.0)
     intrinsics_rate: float = setting(10.0, "learning rate of a learned K, relative to learning_rate", low=0.0)
     ramp_steps: int = setting(100, "steps over which the learning rate rises to its value", low=1)
     decay_start: float = setting(0.75, "share of the steps after which the learning rate falls (cosine, to 5 %)", low=0.0)

@@ -156,8 +156,8 @@ class Street:
           i, j: frames.
 
         Returns:
-          flow [H, W, 2] float64 (u, v) in pixels at the pixel centres of frame i (0 where the point is behind camera j),
-          and visible [H, W] bool: the point projects into image j and nothing is in front of it there.
+          flow [H, W, 2] float64 (u, v) in pixels at the pixel centres of frame i (0 where the point is behind
+          camera j), and visible [H, W] bool: the point projects into image j and nothing is in front of it there.
         """
         height, width = self._size
         self._checked(j)

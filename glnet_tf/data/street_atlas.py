@@ -6,7 +6,8 @@ footprint asks for. The ripmap (all pairs of horizontal and vertical reductions)
 
 from __future__ import annotations
 
-from typing import NamedTuple, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -34,7 +35,7 @@ def _levels(texture: np.ndarray) -> tuple[int, int]:
 
 
 def _ripmap(texture: np.ndarray) -> np.ndarray:
-    """All reductions of a texture by powers of two, each wrapped by PADDING texels; level (i, j) lies at (_start(i), _start(j))."""
+    """All reductions of a texture by powers of two, each with PADDING wrapped texels around: level i is column i."""
     across, down = _levels(texture)
     rows = []
     tall = texture

@@ -5,6 +5,7 @@ Everything is a box of quads placed in street coordinates (s along the centre li
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -54,7 +55,7 @@ class Builder:
         self,
         at: Pose,
         size: tuple[float, float, float],
-        skin: dict[str, int],
+        skin: Mapping[str, int],
         tint: np.ndarray,
         *,
         centre: tuple[float, float, float] = (0.0, 0.0, 0.0),
@@ -87,8 +88,8 @@ class Builder:
         }
         for side, tile in skin.items():
             o, u, v = rows[side]
-            du, dv = (np.linalg.norm(u) * TEXELS_PER_METRE, np.linalg.norm(v) * TEXELS_PER_METRE)
-            texels = (0.0, 0.0, *TILE_SIZE[tile]) if fitted else (texel[0], texel[1] - dv, du, dv)
+            du, dv = (float(np.linalg.norm(edge)) * TEXELS_PER_METRE for edge in (u, v))
+            texels = (0.0, 0.0, *FITTED_SIZE[Tile(tile)]) if fitted else (texel[0], texel[1] - dv, du, dv)
             self.face(np.stack([o, u, v]), tile, texels, tint)
 
     def quads(self) -> Quads:
@@ -97,7 +98,7 @@ class Builder:
         return Quads(np.stack(shape), np.array(tile), np.array(texels, np.float32), np.array(gain, np.float32))
 
 
-TILE_SIZE = {
+FITTED_SIZE = {
     Tile.CAR_SIDE: (256.0, 64.0),
     Tile.CAR_FRONT: (128.0, 64.0),
     Tile.CAR_REAR: (128.0, 64.0),

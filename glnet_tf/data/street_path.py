@@ -41,7 +41,7 @@ class Path(NamedTuple):
 
 
 def _curvature(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Straights and turns to alternate sides, with smooth transitions; the heading stays within a radian of the start's."""
+    """Straights and turns to alternate sides, smoothly joined; the heading stays within a radian of the start's."""
     curvature = np.zeros(count)
     at, heading, side = int((BEHIND + rng.uniform(1, 4)) / STEP), 0.0, rng.choice([-1.0, 1.0])
     while at < count:
@@ -108,7 +108,14 @@ def place(path: Path, s: np.ndarray | float, d: np.ndarray | float) -> tuple[np.
 
 
 class Ground(NamedTuple):
-    """Street coordinates of points on the ground: s, d [N] metres, their heading [N], the stretch ds/d(metres) [N], near [N] bool."""
+    """Street coordinates of points on the ground.
+
+    Attributes:
+      s, d: [N] metres.
+      heading: [N] of the street there, radians.
+      stretch: [N] growth of s per metre along the street, above 1 on the inner side of a turn.
+      near: [N] bool, within reach of the street; elsewhere the other fields mean nothing.
+    """
 
     s: np.ndarray
     d: np.ndarray
@@ -170,7 +177,7 @@ def make_drive(rng: np.random.Generator, path: Path, frames: int, lane: float) -
     surge = _oscillation(rng, frames, 0.0125, 40)
     s = np.zeros(frames)
     for i in range(1, frames):
-        bend = min(abs(np.interp(s[i - 1], path.s, path.curvature)) / 0.06, 1)
+        bend = min(abs(float(np.interp(s[i - 1], path.s, path.curvature))) / 0.06, 1.0)
         s[i] = s[i - 1] + np.clip(base - 0.12 * bend + surge[i], 0.25, TOP_SPEED)
     x, z, yaw = place(path, s, lane + _oscillation(rng, frames, 0.12, 45))
     yaw = yaw + np.deg2rad(_oscillation(rng, frames, 0.3, 22))

@@ -1,8 +1,8 @@
 """Exact ray casting of textured parallelograms.
 
 A quad holds the points o + a u + b v with 0 <= a, b <= 1. With M = [u v o] in camera coordinates, a pixel's ray
-r = K^-1 (x, y, 1) meets its plane where q = M^-1 r = (a, b, 1) / z. So q is affine in the pixel's position: casting needs
-no division, and the nearest surface is the one with the largest q_3 = 1 / z.
+r = K^-1 (x, y, 1) meets its plane where q = M^-1 r = (a, b, 1) / z. So q is affine in the pixel's position: casting
+needs no division, and the nearest surface is the one with the largest q_3 = 1 / z.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def cast_grid(view: View, x: np.ndarray, y: np.ndarray, dtype: type = np.float64
       surface [h, w] int32 (-1: none) and inverse depth [h, w] (0: none), 1 / metres.
     """
     surface = np.full((len(y), len(x)), -1, np.int32)
-    inverse = np.zeros((len(y), len(x)), dtype)
+    inverse: np.ndarray = np.zeros((len(y), len(x)), dtype)
     (first, last), (top, bottom) = (
         (np.searchsorted(v, view.box[:, k]), np.searchsorted(v, view.box[:, k + 1], "right"))
         for v, k in ((x, 0), (y, 2))

@@ -56,14 +56,14 @@ def add_distance(rng: np.random.Generator, builder: Builder, path: Path, style: 
             (Tile.HORIZON, rng.uniform(0.7, 1.1, 1)) if style == "town" else (Tile.FOLIAGE, rng.uniform(0.6, 1, 1))
         )
         builder.box(Pose(float(x), float(z), rng.uniform(0, 6)), size, all_sides(tile), np.repeat(tint, 3))
-    x, z, radius = _reach(path)
+    middle_x, middle_z, radius = _reach(path)
     corners = np.linspace(0, 2 * np.pi, 61)
     for start, stop in zip(corners[:-1], corners[1:]):
         here, there = (
             (radius + _HORIZON_DISTANCE) * np.array([np.sin(angle), 0, np.cos(angle)]) for angle in (start, stop)
         )
         height = rng.uniform(8, 26) if style == "town" else rng.uniform(7, 15)
-        o = here + np.array([x, -height, z])
+        o = here + np.array([middle_x, -height, middle_z])
         shape = np.stack([o, there - here, np.array([0, height, 0])])
         width = float(np.linalg.norm(there - here))
         texels = (float(rng.uniform(0, 256)), 0.0, 5 * width, 5 * height)

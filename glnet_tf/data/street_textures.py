@@ -12,6 +12,8 @@ from typing import Callable
 import cv2
 import numpy as np
 
+from glnet_tf.data.street_patterns import bricks, finish, grained, noise, stained
+
 FACADES = 6
 TEXELS_PER_METRE = 40  # of facades and other tiled walls: a bay and a storey of 3.2 m are 128 texels
 BAY = 128
@@ -36,63 +38,6 @@ class Tile(enum.IntEnum):
     PAINT = 11
     HORIZON = 12
     FACADE = 13
-
-
-def noise(
-    rng: np.random.Generator, height: int, width: int, coarse: int, fine: int = 1, fall: float = 0.8
-) -> np.ndarray:
-    """Periodic noise of several octaves.
-
-    Args:
-      rng: source.
-      height, width: size, multiples of `coarse`.
-      coarse, fine: cell sizes of the coarsest and finest octave, texels; powers of two.
-      fall: amplitude of an octave relative to the next coarser one.
-
-    Returns:
-      [height, width] float32 of zero mean and unit variance.
-    """
-    total = np.zeros((height, width), np.float32)
-    cell, amplitude = coarse, 1.0
-    while cell >= fine:
-        grid = rng.standard_normal((max(height // cell, 1), max(width // cell, 1))).astype(np.float32)
-        grid = np.pad(grid, 2, mode="wrap")
-        size = (grid.shape[1] * cell, grid.shape[0] * cell)
-        octave = cv2.resize(grid, size, interpolation=cv2.INTER_CUBIC)
-        total += amplitude * octave[2 * cell : 2 * cell + height, 2 * cell : 2 * cell + width]
-        cell, amplitude = cell // 2, amplitude * fall
-    return (total - total.mean()) / total.std()
-
-
-def _finish(image: np.ndarray) -> np.ndarray:
-    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
-
-
-def _grained(rng: np.random.Generator, height: int, width: int, colour: np.ndarray, contrast: float) -> np.ndarray:
-    """A surface of one colour with multiplicative noise and a little drift of hue."""
-    light = 1 + contrast * noise(rng, height, width, 128)
-    hue = np.stack([noise(rng, height, width, 128, 16) for _ in range(3)], axis=-1)
-    return np.asarray(colour, np.float32) * np.maximum(light, 0.1)[..., None] * (1 + 0.18 * contrast * hue)
-
-
-def _bricks(rng: np.random.Generator, image: np.ndarray, height: int, width: int, contrast: float) -> None:
-    """Gives courses of bricks (texels) their own brightness and a pale joint."""
-    rows, columns = image.shape[0] // height, image.shape[1] // width
-    tone = 1 + contrast * rng.standard_normal((rows, columns)).astype(np.float32)
-    for row in range(rows):
-        line = np.repeat(tone[row], width)
-        line[::width] = 1 + 1.5 * contrast
-        band = image[row * height : (row + 1) * height]
-        band *= np.roll(line, (row % 2) * width // 2)[None, :, None]
-        band[0] *= 1 + contrast
-
-
-def _stained(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """Streaks that run down a wall, and grime near the ground."""
-    height, width = image.shape[:2]
-    streaks = cv2.blur(noise(rng, height, width, 32), (1, 101), borderType=cv2.BORDER_REFLECT)
-    grime = np.linspace(1.04, 0.93, height, dtype=np.float32)[:, None]
-    return image * ((1 + 0.25 * streaks) * grime)[..., None]
 
 
 def _glass(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
@@ -143,9 +88,9 @@ def _facade(rng: np.random.Generator) -> np.ndarray:
         [[176, 92, 70], [196, 168, 128], [205, 200, 188], [150, 128, 110], [208, 178, 96], [150, 165, 172]]
     )
     colour = palette[rng.integers(len(palette))] * rng.uniform(0.75, 1.1) * rng.uniform(0.93, 1.07, 3)
-    image = _grained(rng, 512, 512, colour, rng.uniform(0.08, 0.14))
+    image = grained(rng, 512, 512, colour, rng.uniform(0.08, 0.14))
     if rng.random() < 0.6:
-        _bricks(rng, image, *((4, 8) if rng.random() < 0.6 else (16, 32)), rng.uniform(0.06, 0.12))
+        bricks(rng, image, *((4, 8) if rng.random() < 0.6 else (16, 32)), rng.uniform(0.06, 0.12))
     width, height = int(rng.uniform(40, 84)) // 2, int(rng.uniform(56, 84))
     style = {
         "edge": int(rng.integers(3, 9)),
@@ -161,15 +106,15 @@ def _facade(rng: np.random.Generator) -> np.ndarray:
                 _door(rng, image, bay * BAY, 512)
             elif rng.random() < 0.92:
                 _window(rng, image, (centre - width, bottom - height, centre + width, bottom), style)
-    return _finish(_stained(rng, image) * (1 + 0.04 * noise(rng, 512, 512, 16))[..., None])
+    return finish(stained(rng, image) * (1 + 0.04 * noise(rng, 512, 512, 16))[..., None])
 
 
 def _road(rng: np.random.Generator, style: str) -> np.ndarray:
-    """The street from side to side (columns, 2 cm) along 41 m (rows, 4 cm): carriageway, marks, kerb, pavement or grass."""
+    """The street from side to side (columns, 2 cm) along 41 m (rows, 4 cm): carriageway, marks, pavement or grass."""
     offset = np.abs(np.arange(1024) + 0.5 - 512) / 1024 * ROAD_WIDTH
     along = (np.arange(1024) + 0.5) / 1024 * ROAD_LENGTH
     tone = rng.uniform(80, 125)
-    image = _grained(rng, 1024, 1024, tone * rng.uniform(0.95, 1.05, 3), 0.13)
+    image = grained(rng, 1024, 1024, tone * rng.uniform(0.95, 1.05, 3), 0.13)
     wear = np.exp(-(((offset - 0.9) / 0.3) ** 2)) + np.exp(-(((offset - 2.4) / 0.3) ** 2))
     image *= (1 - 0.12 * wear)[None, :, None]
     _patch(rng, image)
@@ -177,7 +122,7 @@ def _road(rng: np.random.Generator, style: str) -> np.ndarray:
     beyond = offset > (KERB if style == "town" else LANE + 0.5)
     image[:, beyond] = sides[:, beyond]
     worn = 1 - 0.35 * np.clip(noise(rng, 1024, 1024, 32), 0, 1)[..., None]
-    paint = np.float32([222, 220, 210]) * worn
+    paint = np.array([222, 220, 210], np.float32) * worn
     dashes = (along % 10.24 < 4.2) if style == "town" else (along % 5.12 < 2)
     lines = (offset < 0.07)[None] & dashes[:, None]
     if style == "town":
@@ -188,7 +133,7 @@ def _road(rng: np.random.Generator, style: str) -> np.ndarray:
         image[:, (offset > KERB - 0.28) & (offset <= KERB - 0.2)] *= 0.55
     else:
         lines |= ((offset > LANE) & (offset < LANE + 0.12))[None] & np.ones((1024, 1), bool)
-    return _finish(np.where(lines[..., None], paint, image))
+    return finish(np.where(lines[..., None], paint, image))
 
 
 def _patch(rng: np.random.Generator, image: np.ndarray) -> None:
@@ -207,14 +152,14 @@ def _patch(rng: np.random.Generator, image: np.ndarray) -> None:
 
 
 def _pavement(rng: np.random.Generator) -> np.ndarray:
-    slabs = _grained(rng, 1024, 1024, np.array([150, 146, 138]) * rng.uniform(0.8, 1.15), 0.09)
-    _bricks(rng, slabs, 16, 32, 0.08)
+    slabs = grained(rng, 1024, 1024, np.array([150, 146, 138]) * rng.uniform(0.8, 1.15), 0.09)
+    bricks(rng, slabs, 16, 32, 0.08)
     slabs[::16] *= 0.75
     return slabs
 
 
 def _grass(rng: np.random.Generator) -> np.ndarray:
-    return _grained(rng, 1024, 1024, np.array([104, 118, 54]) * rng.uniform(0.7, 1.1), 0.28)
+    return grained(rng, 1024, 1024, np.array([104, 118, 54]) * rng.uniform(0.7, 1.1), 0.28)
 
 
 def _sky(rng: np.random.Generator, style: str) -> np.ndarray:
@@ -227,31 +172,31 @@ def _sky(rng: np.random.Generator, style: str) -> np.ndarray:
     clouds = noise(rng, 512, 1024, 128, 4, 0.62)[:256]
     cover = 1 / (1 + np.exp(-2.5 * (clouds - rng.uniform(-0.5, 0.9))))[..., None]
     white = np.array([244, 243, 240]) * (0.88 + 0.08 * noise(rng, 256, 1024, 64, 4))[..., None]
-    return _finish(image * (1 - 0.85 * cover) + white * 0.85 * cover)
+    return finish(image * (1 - 0.85 * cover) + white * 0.85 * cover)
 
 
 def _foliage(rng: np.random.Generator, colour: np.ndarray) -> np.ndarray:
     leaves = noise(rng, 256, 256, 64, 2, 1.0)
     image = np.asarray(colour) * np.exp(0.34 * leaves)[..., None]
-    return _finish(image * (1 + 0.08 * np.stack([noise(rng, 256, 256, 32) for _ in range(3)], axis=-1)))
+    return finish(image * (1 + 0.08 * np.stack([noise(rng, 256, 256, 32) for _ in range(3)], axis=-1)))
 
 
 def _horizon(rng: np.random.Generator, style: str) -> np.ndarray:
     """A distant row of woods or of blocks with rows of windows."""
     if style == "country":
-        return _finish(_grained(rng, 256, 256, np.array([92, 104, 86]), 0.3))
-    image = _grained(rng, 256, 256, np.array([150, 146, 142]), 0.12)
+        return finish(grained(rng, 256, 256, np.array([92, 104, 86]), 0.3))
+    image = grained(rng, 256, 256, np.array([150, 146, 142]), 0.12)
     for x in range(0, 256, 16):
         for y in range(0, 256, 16):
             image[y + 4 : y + 12, x + 4 : x + 11] *= rng.uniform(0.45, 0.85)
-    return _finish(image)
+    return finish(image)
 
 
 def _paint(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     """Near-white paint with soft reflections."""
     bands = np.interp(np.arange(height) / height, [0, 0.3, 0.45, 1], [1.12, 1.0, 0.86, 0.7])[:, None]
     blot = noise(rng, height, width, 32, 2, 0.7)
-    return np.float32([210, 212, 215]) * (bands * (1 + 0.1 * blot))[..., None]
+    return np.array([210, 212, 215], np.float32) * (bands * (1 + 0.1 * blot))[..., None]
 
 
 def _car_side(rng: np.random.Generator) -> np.ndarray:
@@ -265,7 +210,7 @@ def _car_side(rng: np.random.Generator) -> np.ndarray:
     for x in (92, 136, 176):
         image[4:50, x : x + 2] *= 0.5
     image[14:17, 104:116] = image[14:17, 148:160] = 60
-    return _finish(image)
+    return finish(image)
 
 
 def _car_end(rng: np.random.Generator, rear: bool) -> np.ndarray:
@@ -282,7 +227,7 @@ def _car_end(rng: np.random.Generator, rear: bool) -> np.ndarray:
         image[18:32:4, 36:92] = 110
     image[36:45, 46:82] = (235, 232, 205)
     image[38:43, 49:79] *= (rng.random((1, 30, 1)) > 0.5) * 0.7 + 0.3
-    return _finish(image)
+    return finish(image)
 
 
 def _cabin(rng: np.random.Generator) -> np.ndarray:
@@ -290,7 +235,7 @@ def _cabin(rng: np.random.Generator) -> np.ndarray:
     image = _paint(rng, 64, 128)
     for x0, x1 in ((6, 60), (66, 122)):
         image[10:58, x0:x1] = _glass(rng, 48, x1 - x0)
-    return _finish(image)
+    return finish(image)
 
 
 def textures(rng: np.random.Generator, style: str) -> list[np.ndarray]:
@@ -307,17 +252,17 @@ def textures(rng: np.random.Generator, style: str) -> list[np.ndarray]:
     earth = np.array([128, 122, 110]) if style == "town" else np.array([150, 136, 66])
     draw: list[Callable[[], np.ndarray]] = [
         lambda: _road(rng, style),
-        lambda: _finish(_grained(rng, 512, 512, earth * rng.uniform(0.85, 1.1, 3), 0.22)),
+        lambda: finish(grained(rng, 512, 512, earth * rng.uniform(0.85, 1.1, 3), 0.22)),
         lambda: _sky(rng, style),
-        lambda: _finish(_stained(rng, _grained(rng, 256, 256, np.array([178, 166, 152]), 0.13))),
+        lambda: finish(stained(rng, grained(rng, 256, 256, np.array([178, 166, 152]), 0.13))),
         lambda: _roof(rng),
         lambda: _foliage(rng, leaf * rng.uniform(0.8, 1.25, 3)),
-        lambda: _finish(_grained(rng, 128, 128, np.array([112, 92, 74]), 0.25)),
+        lambda: finish(grained(rng, 128, 128, np.array([112, 92, 74]), 0.25)),
         lambda: _car_side(rng),
         lambda: _car_end(rng, rear=False),
         lambda: _car_end(rng, rear=True),
         lambda: _cabin(rng),
-        lambda: _finish(_paint(rng, 64, 128)),
+        lambda: finish(_paint(rng, 64, 128)),
         lambda: _horizon(rng, style),
     ]
     facades = FACADES if style == "town" else 0
@@ -325,6 +270,6 @@ def textures(rng: np.random.Generator, style: str) -> list[np.ndarray]:
 
 
 def _roof(rng: np.random.Generator) -> np.ndarray:
-    image = _grained(rng, 256, 256, np.array([120, 82, 70]) * rng.uniform(0.75, 1.1, 3), 0.15)
-    _bricks(rng, image, 8, 8, 0.12)
-    return _finish(image)
+    image = grained(rng, 256, 256, np.array([120, 82, 70]) * rng.uniform(0.75, 1.1, 3), 0.15)
+    bricks(rng, image, 8, 8, 0.12)
+    return finish(image)

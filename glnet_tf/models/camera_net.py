@@ -6,13 +6,13 @@ import math
 
 import tensorflow as tf
 
-from glnet_tf.geometry.camera import build_intrinsics
+from glnet_tf.geometry.camera import build_intrinsics, pixel_grid
 
 layers = tf.keras.layers
 
 # Rotations (radians) and translations both start about a hundredth of the network's output.
 POSE_UNIT = 0.01
-KERNELS_AND_WIDTHS = ((7, 16), (5, 32), (3, 64), (3, 128), (3, 256), (3, 256), (3, 256))
+KERNELS_AND_WIDTHS = ((7, 16), (5, 32), (3, 64), (3, 128), (3, 256))
 
 
 def intrinsics_from_parameters(parameters: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
@@ -36,16 +36,20 @@ class CameraNet(tf.keras.Model):
     def __init__(self, predicts_intrinsics: bool, initial: list[float]):
         super().__init__(name="camera_net")
         self.convolutions = [
-            layers.Conv2D(width, kernel, strides=2, padding="same", activation="relu", kernel_initializer="he_normal")
+            layers.Conv2D(width, kernel, strides=2, padding="same", activation="elu", kernel_initializer="he_normal")
             for kernel, width in KERNELS_AND_WIDTHS
         ]
-        small = tf.keras.initializers.RandomNormal(stddev=1e-2)
-        self.pose = layers.Conv2D(6, 1, kernel_initializer=small, name="pose")
+
+        def small() -> tf.keras.initializers.Initializer:
+            # One for each layer: an initializer without a seed repeats itself.
+            return tf.keras.initializers.RandomNormal(stddev=1e-2)
+
+        self.pose = layers.Conv2D(6, 1, kernel_initializer=small(), name="pose")
         self.intrinsics = (
             layers.Conv2D(
                 4,
                 1,
-                kernel_initializer=small,
+                kernel_initializer=small(),
                 bias_initializer=tf.keras.initializers.Constant(initial),
                 name="intrinsics",
             )
@@ -57,12 +61,16 @@ class CameraNet(tf.keras.Model):
         """Returns the motion from frame a to frame b.
 
         Args:
-          frames: [B, H, W, 6], frame a and frame b stacked along channels.
+          frames: [B, H, W, 6], frame a and frame b stacked along channels; [B, H, W, 8] with the flow from a to b in
+            tenths of the width.
 
         Returns:
           [B, 6] axis-angle (radians) and translation (unit of the depth), and the raw parameters of K, [B, 4], or None.
         """
-        x = (frames - 0.45) / 0.225
+        grid = pixel_grid(tf.shape(frames)[1], tf.shape(frames)[2])
+        place = tf.broadcast_to(grid / grid[-1, -1] - 0.5, tf.concat([tf.shape(frames)[:3], [2]], axis=0))
+        # What a motion looks like depends on where: convolutions alone would not know (CoordConv, NeurIPS 2018; ours).
+        x = tf.concat([(frames[..., :6] - 0.45) / 0.225, frames[..., 6:], 2 * place], axis=-1)
         for convolution in self.convolutions:
             x = convolution(x)
         pose = POSE_UNIT * tf.reduce_mean(tf.cast(self.pose(x), tf.float32), axis=[1, 2])

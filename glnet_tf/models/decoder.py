@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Callable, List, Optional, Tuple
+
 import tensorflow as tf
 
 from glnet_tf.structures import SCALES
 
 layers = tf.keras.layers
+
+Guess = Callable[[int, Optional[tf.Tensor]], Tuple[tf.Tensor, List[tf.Tensor]]]
 
 ENCODER_LEVELS = 5
 
@@ -59,11 +63,13 @@ class Decoder(tf.keras.Model):
         ]
         self.enlarge = layers.UpSampling2D(2, interpolation="bilinear")
 
-    def call(self, features: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
+    def call(self, features: tuple[tf.Tensor, ...], guess: Guess | None = None) -> tuple[tf.Tensor, ...]:
         """Returns the maps, finest first.
 
         Args:
           features: five tensors at strides 2, 4, 8, 16, 32.
+          guess: from a level and the enlarged map of the next coarser one, if any, what the level's map would be before
+            its block corrects it, and further input of the block; by default the coarser map, or the start.
 
         Returns:
           SCALES tensors [B, H / 2^s, W / 2^s, outputs].
@@ -75,10 +81,16 @@ class Decoder(tf.keras.Model):
             parts = [_upsample(self.reduce[block](x))]
             if level > 0:
                 parts.append(features[level - 1])
-            coarser = [self.enlarge(maps[0])] if maps else []
-            x = self.merge[block](tf.concat(parts + coarser, axis=-1))
+            # Each level learns from its own losses: what a fine level asks of a far-off coarse one is mostly noise (ours).
+            base = self.enlarge(tf.stop_gradient(maps[0])) if maps else None
+            if guess is not None and level < SCALES:
+                base, hints = guess(level, base)
+                parts += hints
+            if base is not None:
+                parts.append(base)
+            x = self.merge[block](tf.concat(parts, axis=-1))
             if level < SCALES:
-                maps.insert(0, HEAD_SCALE * self.heads[block](x) + (coarser[0] if coarser else self.start))
+                maps.insert(0, HEAD_SCALE * self.heads[block](x) + (self.start if base is None else base))
         if self.finest > 0:
             maps.insert(0, self.enlarge(maps[0]))
         return tuple(maps)

@@ -10,8 +10,9 @@ from glnet_tf.models.encoders import build_encoder
 
 MIN_DISPARITY = 1 / 100
 MAX_DISPARITY = 1 / 0.1
-# Before the sigmoid: a quarter of the range, so that near things have room to come nearer than the mean (ours).
-START = -1.1
+# Before the sigmoid: inverse depth 0.5. Farther than the middle of the range, so that CameraNet explains the first motion
+# that it sees by rotation, not by a sideways translation past a near wall, and near things have room to come nearer (ours).
+START = -2.94
 
 
 class DepthNet(tf.keras.Model):

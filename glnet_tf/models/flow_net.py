@@ -1,19 +1,28 @@
-"""FlowNet: optical flow between two frames at four levels."""
+"""FlowNet: optical flow between two frames at four levels; the paper's, and one with matching costs."""
 
 from __future__ import annotations
+
+from typing import List, Optional, Tuple
 
 import tensorflow as tf
 
 from glnet_tf.config import ModelConfig
+from glnet_tf.geometry.camera import pixel_grid
+from glnet_tf.geometry.sampling import warp
 from glnet_tf.models.decoder import Decoder
 from glnet_tf.models.encoders import build_encoder
+from glnet_tf.models.matching import cost_volume, expected_displacement, standardised
+from glnet_tf.structures import PAIRS, merge, split
 
-# The decoder speaks in tenths of the image's width, so that its outputs stay near one at every level.
+# The decoders speak in tenths of the image's width, so that their outputs stay near one at every level.
 FLOW_UNIT = 0.1
 
+FIRST = [a for a, _ in PAIRS]
+SECOND = [b for _, b in PAIRS]
 
-class FlowNet(tf.keras.Model):
-    """Encoder of two stacked frames, and decoder."""
+
+class StackedFlowNet(tf.keras.Model):
+    """The paper's FlowNet: an encoder of two frames stacked along channels, and a decoder."""
 
     def __init__(self, config: ModelConfig):
         super().__init__(name="flow_net")
@@ -23,17 +32,18 @@ class FlowNet(tf.keras.Model):
         _tell_frames_apart(self.encoder)
         self.decoder = Decoder(config.encoder, outputs=2)
 
-    def call(self, frames: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, ...]:
-        """Returns flow (u, v) from frame a to frame b.
+    def call(self, images: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, ...]:
+        """Returns the flow (u, v) of the ordered pairs of a snippet.
 
         Args:
-          frames: [B, H, W, 6], frame a and frame b stacked along channels.
+          images: [B, 3, H, W, 3].
 
         Returns:
-          one [B, h, w, 2] tensor per level, in pixels of that level.
+          one [B, P, h, w, 2] tensor per level, in pixels of that level.
         """
-        maps = self.decoder(self.encoder(frames, training=training and self.learns_statistics))
-        return tuple(tf.cast(x, tf.float32) * FLOW_UNIT * tf.cast(tf.shape(x)[2], tf.float32) for x in maps)
+        stacked = tf.concat([tf.gather(images, FIRST, axis=1), tf.gather(images, SECOND, axis=1)], axis=-1)
+        features = self.encoder(merge(stacked), training=training and self.learns_statistics)
+        return tuple(split(_in_pixels(x), len(PAIRS)) for x in self.decoder(features))
 
 
 def _tell_frames_apart(encoder: tf.keras.Model) -> None:
@@ -47,3 +57,61 @@ def _tell_frames_apart(encoder: tf.keras.Model) -> None:
     preference = tf.random.uniform([kernel.shape[3]], -1, 1)
     shift = preference * (first + second) / 2
     kernel.assign(tf.concat([first + shift, second - shift], axis=2))
+
+
+class MatchingFlowNet(tf.keras.Model):
+    """A FlowNet that compares features (ours, after PWC-Net): each frame is encoded once, whatever its pairs.
+
+    At strides 8, 4 and 2, frame b's features are warped by the flow so far and compared with frame a's in a window; the
+    displacement expected from the costs is added to the flow, and the decoder corrects it. With ImageNet's features this
+    finds much of the motion before any training.
+    """
+
+    LEVELS = (3, 2, 1)
+    RADIUS = 2
+    SHARPNESS = 12.0
+
+    def __init__(self, config: ModelConfig):
+        super().__init__(name="flow_net")
+        self.encoder = build_encoder(config.encoder, frames=1, weights=config.encoder_weights)
+        self.learns_statistics = config.encoder_weights == "none"
+        self.sharpness = [
+            self.add_weight(name=f"sharpness{level}", initializer=tf.keras.initializers.Constant(self.SHARPNESS))
+            for level in self.LEVELS
+        ]
+        self.decoder = Decoder(config.encoder, outputs=2)
+
+    def call(self, images: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, ...]:
+        """Returns the flow of the ordered pairs of a snippet; see StackedFlowNet.call."""
+        encoded = self.encoder(merge(images), training=training and self.learns_statistics)
+        features = [split(x, images.shape[1]) for x in encoded]
+
+        def guess(level: int, coarser: Optional[tf.Tensor]) -> Tuple[tf.Tensor, List[tf.Tensor]]:
+            if level not in self.LEVELS:
+                return coarser, []
+            standard = split(standardised(encoded[level - 1]), images.shape[1])
+            a, b = (merge(tf.gather(standard, which, axis=1)) for which in (FIRST, SECOND))
+            if coarser is None:
+                coarser = tf.zeros_like(a[..., :2])
+            else:
+                pixels = pixel_grid(tf.shape(a)[1], tf.shape(a)[2]) + _in_pixels(coarser)
+                b, _ = warp(b, pixels)
+            costs = cost_volume(a, b, self.RADIUS)
+            displacement = expected_displacement(costs, self.sharpness[self.LEVELS.index(level)], self.RADIUS)
+            return coarser + displacement / _unit(displacement), [costs]
+
+        first = [merge(tf.gather(x, FIRST, axis=1)) for x in features]
+        return tuple(split(_in_pixels(x), len(PAIRS)) for x in self.decoder(first, guess))
+
+
+def _unit(flow: tf.Tensor) -> tf.Tensor:
+    """The length in pixels that the decoders call one, for a flow [N, h, w, 2]."""
+    return FLOW_UNIT * tf.cast(tf.shape(flow)[2], tf.float32)
+
+
+def _in_pixels(raw: tf.Tensor) -> tf.Tensor:
+    """A decoder's map, [N, h, w, 2], as flow in pixels of its level."""
+    return tf.cast(raw, tf.float32) * _unit(raw)
+
+
+FLOW_NETS = {"stacked": StackedFlowNet, "matching": MatchingFlowNet}

@@ -9,8 +9,11 @@ from glnet_tf.geometry.camera import flip_intrinsics, intrinsics_from_field_of_v
 from glnet_tf.geometry.transform import inverse, pose_from_vector
 from glnet_tf.models.camera_net import CameraNet, initial_parameters, intrinsics_from_parameters
 from glnet_tf.models.depth_net import DepthNet
-from glnet_tf.models.flow_net import FlowNet
+from glnet_tf.models.flow_net import FLOW_NETS, FLOW_UNIT
 from glnet_tf.structures import FRAMES, PAIRS, Predictions, Snippet, merge, split
+
+# The ordered pairs (t-1, t) and (t, t+1).
+IN_TIME = [PAIRS.index((i, i + 1)) for i in range(FRAMES - 1)]
 
 
 class GLNet(tf.keras.Model):
@@ -29,7 +32,8 @@ class GLNet(tf.keras.Model):
         self.image_size = (height, width)
         initial = initial_parameters(config.field_of_view, height, width)
         self.depth_net = DepthNet(config)
-        self.flow_net = FlowNet(config)
+        self.flow_net = FLOW_NETS[config.flow_net](config)
+        self.camera_sees_flow = config.flow_net == "matching"
         self.camera_net = CameraNet(config.intrinsics == "predicted", initial)
         self.camera_parameters = (
             self.add_weight(
@@ -45,12 +49,11 @@ class GLNet(tf.keras.Model):
         """Returns depth of the three frames, flow and motion of the ordered pairs, and K."""
         images = snippet.images
         disparities = self.depth_net(merge(images), training=training)
-        stacked = tf.stack([tf.concat([images[:, a], images[:, b]], axis=-1) for a, b in PAIRS], axis=1)
-        flows = self.flow_net(merge(stacked), training=training)
-        poses, pair_parameters = self._motion(images)
+        flows = self.flow_net(images, training=training)
+        poses, pair_parameters = self._motion(images, flows[0])
         return Predictions(
             disparities=tuple(split(x, FRAMES) for x in disparities),
-            flows=tuple(split(x, len(PAIRS)) for x in flows),
+            flows=flows,
             poses=poses,
             intrinsics=self._intrinsics(snippet, pair_parameters),
         )
@@ -67,10 +70,13 @@ class GLNet(tf.keras.Model):
         )
         self(blank)
 
-    def _motion(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
+    def _motion(self, images: tf.Tensor, flow: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
         """Sees both pairs in the order of time; the reverse motions are their exact inverses (ours)."""
-        in_time = tf.stack([tf.concat([images[:, i], images[:, i + 1]], axis=-1) for i in range(FRAMES - 1)], axis=1)
-        vectors, parameters = self.camera_net(merge(in_time))
+        in_time = [images[:, :-1], images[:, 1:]]
+        if self.camera_sees_flow:
+            unit = FLOW_UNIT * tf.cast(tf.shape(flow)[3], tf.float32)
+            in_time.append(tf.stop_gradient(tf.gather(flow, IN_TIME, axis=1) / unit))
+        vectors, parameters = self.camera_net(merge(tf.concat(in_time, axis=-1)))
         forward = pose_from_vector(split(vectors, FRAMES - 1))
         backward = inverse(forward)
         poses = [forward[:, a] if a < b else backward[:, b] for a, b in PAIRS]

@@ -24,20 +24,27 @@ class StepResult(NamedTuple):
 
 
 class Optimizers(NamedTuple):
-    """Adam for the networks, and Adam with a rate of its own for the K of every camera."""
+    """Adam for DepthNet and FlowNet, and with rates of their own for CameraNet and for learned intrinsics."""
 
     networks: tf.keras.optimizers.legacy.Optimizer
-    cameras: tf.keras.optimizers.legacy.Optimizer
+    camera: tf.keras.optimizers.legacy.Optimizer
+    intrinsics: tf.keras.optimizers.legacy.Optimizer
 
 
 def make_optimizers(config: TrainingConfig) -> Optimizers:
-    """Returns the optimizers of the networks and of learned intrinsics."""
+    """Returns the optimizers of the three groups of variables, see variable_groups."""
     # The legacy class runs Adam as one fused kernel per variable; its successor traces for minutes on this many.
-    adam = tf.keras.optimizers.legacy.Adam
+    rates = (1.0, config.camera_rate, config.intrinsics_rate)
     return Optimizers(
-        networks=adam(LearningRate(config.learning_rate, config)),
-        cameras=adam(LearningRate(config.learning_rate * config.intrinsics_rate, config)),
+        *(tf.keras.optimizers.legacy.Adam(LearningRate(config.learning_rate * rate, config)) for rate in rates)
     )
+
+
+def variable_groups(model: GLNet) -> list[list[tf.Variable]]:
+    """Returns the variables of each optimizer, in the order of Optimizers."""
+    networks = model.depth_net.trainable_variables + model.flow_net.trainable_variables
+    intrinsics = [] if model.camera_parameters is None else [model.camera_parameters]
+    return [networks, model.camera_net.trainable_variables, intrinsics]
 
 
 def loss_weights(config: LossConfig) -> LossWeights:
@@ -69,11 +76,10 @@ def make_train_step(
 
     Whoever calls it must stop when the objective or the gradient's length is not finite: the update has been made.
     """
-    cameras = [] if model.camera_parameters is None else [model.camera_parameters]
-    networks = [v for v in model.trainable_variables if all(v is not camera for camera in cameras)]
-    # Were Adam's moments made in the step, TensorFlow would trace the step twice.
-    optimizers.networks._create_all_weights(networks)
-    optimizers.cameras._create_all_weights(cameras)
+    groups = variable_groups(model)
+    for optimizer, variables in zip(optimizers, groups):
+        # Were Adam's moments made in the step, TensorFlow would trace the step twice.
+        optimizer._create_all_weights(variables)
 
     @tf.function(input_signature=[signature], autograph=False)
     def step(snippet: Snippet) -> StepResult:
@@ -81,12 +87,11 @@ def make_train_step(
         with tf.GradientTape() as tape:
             predictions = model(snippet, training=True)
             total, report = objective(snippet, predictions, weights, loss)
-        gradients = tape.gradient(total, networks + cameras)
-        gradients, norm = tf.clip_by_global_norm(gradients, training.gradient_clip)
-
-        optimizers.networks.apply_gradients(zip(gradients[: len(networks)], networks))
-        if cameras:
-            optimizers.cameras.apply_gradients(zip(gradients[len(networks) :], cameras))
+        gradients, norm = tf.clip_by_global_norm(tape.gradient(total, sum(groups, [])), training.gradient_clip)
+        remaining = iter(gradients)
+        for optimizer, variables in zip(optimizers, groups):
+            if variables:
+                optimizer.apply_gradients([(next(remaining), variable) for variable in variables])
         return StepResult(total, report, norm, vitals(predictions))
 
     return step

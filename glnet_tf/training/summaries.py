@@ -43,11 +43,10 @@ class Summaries:
                 tf.summary.scalar(name, value, step)
 
     def pictures(self, step: int, board: Mapping[str, np.ndarray]) -> None:
-        """Writes named pictures, [H, W, 3] uint8, of a step, and hands everything so far to the disk."""
-        with self._writers["train"].as_default() as writer:
+        """Writes named pictures, [H, W, 3] uint8, of a step."""
+        with self._writers["train"].as_default():
             for name, picture in board.items():
                 tf.summary.image(name, picture[np.newaxis], step)
-            writer.flush()
 
     def focal(self, step: int, cameras: Sequence[str], fx: Sequence[float], fy: Sequence[float]) -> None:
         """Writes the focal lengths, in pixels of the network's image, of every camera."""

@@ -93,8 +93,7 @@ class Trainer:
         self._best = tf.Variable(math.inf, dtype=tf.float64, trainable=False)
         state = tf.train.Checkpoint(
             model=self.model,
-            networks=optimizers.networks,
-            cameras=optimizers.cameras,
+            optimizers=list(optimizers),
             step=self.step,
             position=self._position,
             best=self._best,

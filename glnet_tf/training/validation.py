@@ -11,15 +11,17 @@ import tensorflow as tf
 from glnet_tf.config import DataConfig, LossConfig
 from glnet_tf.data.base import Source
 from glnet_tf.data.pipeline import batches
+from glnet_tf.errors import DataError
 from glnet_tf.evaluation.depth import best_constant_abs_rel, depth_metrics
 from glnet_tf.evaluation.flow import flow_metrics
-from glnet_tf.evaluation.odometry import direction_error, rotation_error
+from glnet_tf.evaluation.odometry import direction_error, rotation_error, snippet_ates
+from glnet_tf.geometry.transform import chain
 from glnet_tf.losses.objective import LossWeights, objective
 from glnet_tf.models.glnet import GLNet
 from glnet_tf.structures import PAIRS, GroundTruth, Predictions, Snippet
 
 MIDDLE = 1
-NEXT = PAIRS.index((1, 2))
+BEFORE, NEXT = PAIRS.index((0, 1)), PAIRS.index((1, 2))
 # T from frame t to frame t+1 of a camera that moves along its axis: points come nearer.
 STRAIGHT_AHEAD = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, -1], [0, 0, 0, 1]], np.float32)
 
@@ -72,6 +74,41 @@ def validate(
         average = np.median if "_deg" in name else np.mean
         means[name] = float(average([row[name] for row in rows if name in row]))
     return means
+
+
+def trajectory_errors(
+    predict: Callable[[Snippet], Predictions], source: Source, data: DataConfig
+) -> dict[str, float]:
+    """Returns the 5-frame ATE of a source that is one uninterrupted video with known poses, in metres.
+
+    Args:
+      predict, data: as for validate.
+      source: its snippets follow each other frame by frame.
+
+    Returns:
+      ate, ate_std: mean and standard deviation; ate_straight, ate_straight_std: of straight ahead at constant speed;
+      frames.
+
+    Raises:
+      DataError: the source has no poses, or its snippets do not follow each other.
+    """
+    truths = [source.ground_truth(index) for index in range(len(source))]
+    follows = all(source.files(i)[1] == source.files(i + 1)[0] for i in range(len(source) - 1))
+    if not follows or any(truth is None or not np.any(truth.poses) for truth in truths):
+        raise DataError(f"{source.name}: expected one uninterrupted video with poses; choose it with --split")
+    predicted: list[np.ndarray] = []
+    for snippet in batches(source, data):
+        predicted += list(predict(snippet).poses.numpy()[:, [BEFORE, NEXT]])
+    # Every motion but the first is the second one of its snippet.
+    true = [truths[0].poses[0], *(truth.poses[1] for truth in truths)]
+    ours = [predicted[0][0], *(pair[1] for pair in predicted)]
+    straight = [STRAIGHT_AHEAD] * len(true)
+    world = [chain(tf.constant(np.stack(motions), tf.float64)).numpy() for motions in (true, ours, straight)]
+    row: dict[str, float] = {}
+    for suffix, trajectory in (("", world[1]), ("_straight", world[2])):
+        errors = snippet_ates(world[0], trajectory)
+        row["ate" + suffix], row["ate" + suffix + "_std"] = float(errors.mean()), float(errors.std())
+    return {**row, "frames": len(world[0])}
 
 
 def snippet_errors(truth: GroundTruth, disparity: np.ndarray, flow: np.ndarray, pose: np.ndarray) -> dict[str, float]:

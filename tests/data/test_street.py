@@ -23,7 +23,7 @@ def _grid(street: Street) -> np.ndarray:
 
 
 def _transferred(street: Street, i: int, j: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Projection into frame j of frame i's pixels taken as rigid, their depth there and their surface; written out anew."""
+    """Projection into frame j of frame i's pixels taken as rigid, their depth there, and their surface."""
     pixels = _grid(street)
     depth, surface = street.depth_at(i, pixels)
     rays = np.linalg.solve(street.intrinsics, np.column_stack([pixels, np.ones(len(pixels))]).T)
@@ -93,7 +93,7 @@ def test_visible_static_points_are_found_in_the_other_frame(street: Street, pair
     frame = street.frame(i)
     target, depth, surface = _transferred(street, i, j)
     static = (visible & ~frame.moving & (frame.surface >= 0)).ravel()
-    assert static.mean() > 0.4
+    assert static.mean() > 0.3
     np.testing.assert_allclose(flow.reshape(-1, 2)[static], (target - _grid(street))[static], atol=1e-8)
     found, there = street.depth_at(j, target[static])
     same = there == surface[static]
@@ -123,25 +123,29 @@ def test_sky_is_visible_unless_something_is_in_front(street: Street) -> None:
 def test_there_and_back_is_no_motion(street: Street) -> None:
     flow, visible = street.flow(15, 17)
     back, _ = street.flow(17, 15)
-    x, y = np.meshgrid(np.arange(416), np.arange(128))
-    near = _warped(back, flow)
-    target_surface = street.depth_at(17, (np.stack([x, y], axis=-1) + flow)[visible])[1]
-    assert len(target_surface) > 10_000
-    residual = np.linalg.norm(flow + near, axis=-1)[visible]
+    residual = np.linalg.norm(flow + _warped(back, flow), axis=-1)[visible]
+    assert residual.size > 10_000
     assert np.median(residual) < 0.02
 
 
 def test_moving_vehicles_do_not_follow_the_rigid_flow(street: Street) -> None:
-    counted = 0
-    for i in range(0, 58, 6):
-        frame = street.frame(i)
-        flow, visible = street.flow(i, i + 2)
-        rigid = (_transferred(street, i, i + 2)[0] - _grid(street)).reshape(flow.shape)
-        moving = frame.moving & visible
-        counted += moving.sum()
-        if moving.sum() > 50:
-            assert np.median(np.linalg.norm(flow - rigid, axis=-1)[moving]) > 0.5
-    assert counted > 2000
+    apart = []
+    for i in range(0, 56, 5):
+        flow, visible = street.flow(i, i + 3)
+        rigid = (_transferred(street, i, i + 3)[0] - _grid(street)).reshape(flow.shape)
+        apart.append(np.linalg.norm(flow - rigid, axis=-1)[street.frame(i).moving & visible])
+    pixels = np.concatenate(apart)
+    assert pixels.size > 5000
+    assert np.percentile(pixels, 75) > 1  # a vehicle far ahead at the camera's own speed hardly departs from it
+
+
+def test_flow_of_moving_vehicles_stays_on_their_surfaces(street: Street) -> None:
+    for i in range(2, 56, 13):
+        frame, (flow, visible) = street.frame(i), street.flow(i, i + 2)
+        moving = (frame.moving & visible).ravel()
+        _, there = street.depth_at(i + 2, (_grid(street) + flow.reshape(-1, 2))[moving])
+        assert moving.sum() > 100
+        assert (there == frame.surface.ravel()[moving]).mean() > 0.999
 
 
 def test_true_flow_explains_the_pictures(street: Street) -> None:
@@ -166,18 +170,19 @@ def test_anti_aliasing(style: str) -> None:
     assert error < 0.6 * picked
 
 
-def test_drive_turns_both_ways_and_keeps_clear(street: Street) -> None:
+@pytest.mark.parametrize("seed", [3, 4])
+def test_drive_turns_both_ways_and_keeps_clear(seed: int) -> None:
+    street = Street(seed, frames=150)
     poses = np.stack([street.camera_to_world(i) for i in range(street.frames)])
-    np.testing.assert_allclose(
-        poses[:, :3, :3] @ poses[:, :3, :3].transpose(0, 2, 1), np.tile(np.eye(3), (60, 1, 1)), atol=1e-12
-    )
+    rotations = poses[:, :3, :3]
+    np.testing.assert_allclose(rotations @ rotations.transpose(0, 2, 1), np.tile(np.eye(3), (150, 1, 1)), atol=1e-12)
     speed = np.linalg.norm(np.diff(poses[:, :3, 3], axis=0), axis=1)
     assert speed.min() > 0.2 and speed.max() < 0.5
     yaw = np.rad2deg(np.diff(np.arctan2(poses[:, 0, 2], poses[:, 2, 2])))
-    assert yaw.max() > 1 and yaw.min() < -1 and np.abs(yaw).max() < 3.2
+    assert yaw.max() > 0.9 and yaw.min() < -0.9 and np.abs(yaw).max() < 2.5
     pitch = np.abs(np.rad2deg(np.diff(np.arcsin(-poses[:, 1, 2]))))
-    assert 0.1 < pitch.mean() < 0.8
-    for i in range(0, street.frames, 5):
+    assert 0.05 < pitch.mean() < 0.8
+    for i in range(0, street.frames, 6):
         assert street.depth_at(i, _grid(street)[::7])[0].min() > 0.8
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import re
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from glnet_tf import config
 from glnet_tf.structures import PAIRS, Predictions
 from glnet_tf.training.monitor import SIGNS, CollapseMonitor, Vitals, vitals
 
@@ -40,9 +43,11 @@ def test_vitals_of_a_half_near_half_far_frame():
 
 def test_spread_is_within_images_and_translation_in_the_depth_of_the_first_frame():
     disparity = np.ones((1, 3, 4, 6, 1), np.float32) * np.array([1.0, 0.5, 0.25], np.float32)[:, None, None, None]
-    state = vitals(predictions_of(disparity, flow=[0.0, 0.0], translation=[1.0, 0.0, 0.0]))
+    translation = np.zeros((len(PAIRS), 3), np.float32)
+    translation[PAIRS.index((1, 2))] = 1, 0, 0
+    state = vitals(predictions_of(disparity, flow=[0.0, 0.0], translation=translation))
     assert float(state.disparity_spread) == pytest.approx(0, abs=1e-6)
-    assert float(state.translation) == pytest.approx(np.mean([1 / 2, 1 / 2, 1 / 1, 1 / 4]))
+    assert float(state.translation) == pytest.approx(1 / 2 / len(PAIRS))
 
 
 def test_vitals_do_not_depend_on_the_scale_of_the_scene_and_compile():
@@ -72,11 +77,6 @@ def test_one_clear_line_names_step_value_threshold_and_remedy(state, quantity, v
 
 
 def test_remedies_are_flags_that_exist():
-    import dataclasses
-    import re
-
-    from glnet_tf import config
-
     fields = {
         field.name
         for kind in (config.DataConfig, config.LossConfig, config.TrainingConfig)

@@ -56,7 +56,13 @@ def scene():
 
     disparity = np.full((3, HEIGHT, WIDTH, 1), 0.1, np.float32)
     predictions = Predictions((batch(disparity),), (batch(flows),), batch(poses), batch(intrinsics))
-    snippet = Snippet(batch(images), batch(intrinsics), tf.zeros([2], tf.int32), tf.zeros([2], tf.int64))
+    snippet = Snippet(
+        images=batch(images),
+        intrinsics=batch(intrinsics),
+        camera=tf.zeros([2], tf.int32),
+        index=tf.zeros([2], tf.int64),
+        mirrored=tf.zeros([2], tf.bool),
+    )
     return frame, snippet, predictions
 
 
@@ -149,7 +155,7 @@ def test_event_files_hold_what_was_written(tmp_path, explained):
     assert list(validation) == ["depth_abs_rel"]
 
 
-def test_pictures_reach_the_disk_before_the_end(tmp_path):
+def test_what_was_written_is_on_the_disk_before_the_end(tmp_path):
     summaries = Summaries(tmp_path)
     summaries.scalars(1, {"total": 1.0})
     summaries.pictures(1, {"frame": np.zeros((4, 4, 3), np.uint8)})

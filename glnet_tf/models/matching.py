@@ -1,0 +1,50 @@
+"""Matching costs: how alike the features of two frames are at every displacement within a window."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+
+def cost_volume(first: tf.Tensor, second: tf.Tensor, radius: int) -> tf.Tensor:
+    """Returns the cosine similarity of features at p in one frame and p + d in the other, for all |d| <= radius.
+
+    Args:
+      first, second: [B, H, W, C] features.
+      radius: largest displacement along x and along y, pixels of the features.
+
+    Returns:
+      [B, H, W, (2 radius + 1)^2], row by row from d = (-radius, -radius); 0 beyond the border.
+
+    Source: the correlation layer of FlowNetC (Dosovitskiy et al., ICCV 2015), as PWC-Net (Sun et al., CVPR 2018) uses it.
+    """
+    height = tf.shape(first)[1]
+    first, second = (tf.math.l2_normalize(x, axis=-1, epsilon=1e-6) for x in (first, second))
+    padded = tf.pad(second, [[0, 0], [radius, radius], [radius, radius], [0, 0]])
+    rows = []
+    for dy in range(2 * radius + 1):
+        # Every pixel of a row against every pixel of the other frame's row; the band around the diagonal is the window.
+        similarity = tf.matmul(first, padded[:, dy : dy + height], transpose_b=True)
+        band = tf.linalg.diag_part(similarity, k=(0, 2 * radius))
+        rows.append(tf.reverse(band, axis=[-2]))
+    return tf.transpose(tf.concat(rows, axis=-2), [0, 1, 3, 2])
+
+
+def standardised(features: tf.Tensor) -> tf.Tensor:
+    """Returns features, [B, H, W, C], with mean 0 and standard deviation 1 over each image and channel."""
+    mean, variance = tf.nn.moments(features, axes=[1, 2], keepdims=True)
+    return (features - mean) * tf.math.rsqrt(variance + 1e-6)
+
+
+def expected_displacement(costs: tf.Tensor, sharpness: tf.Tensor, radius: int) -> tf.Tensor:
+    """Returns the displacement (u, v) that similarities speak for, [B, H, W, 2] in pixels of the features.
+
+    Args:
+      costs: [B, H, W, (2 radius + 1)^2] from cost_volume; a pixel and its neighbours decide together.
+      sharpness: scalar; the larger, the more the best match decides alone.
+      radius: of the window.
+    """
+    window = tf.range(-radius, radius + 1)
+    v, u = tf.meshgrid(window, window, indexing="ij")
+    displacements = tf.cast(tf.reshape(tf.stack([u, v], axis=-1), [-1, 2]), costs.dtype)
+    agreed = tf.nn.avg_pool2d(costs, 3, 1, "SAME")
+    return tf.einsum("bhwd,dc->bhwc", tf.nn.softmax(sharpness * agreed), displacements)

@@ -1,0 +1,167 @@
+"""The training run: exact resume, clean ends, refusal of what does not fit."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from glnet_tf.config import DataConfig, LossConfig, ModelConfig, TrainingConfig
+from glnet_tf.data.sources import open_source
+from glnet_tf.errors import CheckpointError, NonFiniteLossError
+from glnet_tf.training import trainer as trainer_module
+from glnet_tf.training.checkpoints import load_model
+from glnet_tf.training.schedule import FINAL_RATE, LearningRate, both_share
+from glnet_tf.training.trainer import Trainer
+
+ROOT = Path(__file__).resolve().parents[2]
+DATA = DataConfig(dataset="street", streets=1, street_frames=7, image_height=32, image_width=64, batch_size=2)
+MODEL = ModelConfig(encoder="efficientnet_lite0", encoder_weights="none", intrinsics="learned")
+TRAINING = TrainingConfig(steps=6, checkpoint_steps=2, summary_steps=3, validation_snippets=2, ramp_steps=2)
+FLAGS = [
+    "--dataset=street",
+    "--streets=1",
+    "--street_frames=7",
+    "--image_height=32",
+    "--image_width=64",
+    "--batch_size=2",
+    "--encoder=efficientnet_lite0",
+    "--encoder_weights=none",
+    "--intrinsics=learned",
+    "--ramp_steps=2",
+    "--summary_steps=3",
+]
+
+
+@pytest.fixture(scope="module")
+def street():
+    return open_source(DATA, "train")
+
+
+def make(run_dir, street, training=TRAINING, model=MODEL, validation=None):
+    return Trainer(run_dir, street, validation, DATA, model, LossConfig(), training)
+
+
+def weights(run_dir):
+    reader = tf.train.load_checkpoint(tf.train.latest_checkpoint(str(Path(run_dir) / "latest")))
+    names = [name for name in reader.get_variable_to_shape_map() if not name.startswith(("_CHECKPOINT", "save_counter"))]
+    return {name: reader.get_tensor(name) for name in names}
+
+
+def train_process(run_dir, *flags):
+    command = [sys.executable, str(ROOT / "tools" / "train.py"), *FLAGS, f"--run_dir={run_dir}", *flags]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"})
+
+
+def wait_for(path, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path} did not come"
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory, street):
+    run_dir = tmp_path_factory.mktemp("uninterrupted")
+    assert make(run_dir, street, validation=street).run() == 6
+    return run_dir
+
+
+def test_a_run_leaves_everything_that_it_promises(uninterrupted):
+    lines = [json.loads(line) for line in (uninterrupted / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "total" in line] == [1, 2, 3, 4, 5, 6]
+    assert {"depth_abs_rel", "flow_epe", "rotation_deg"} <= set(lines[-1]["validation"])
+    assert list((uninterrupted / "tensorboard" / "train").iterdir())
+    model, architecture = load_model(uninterrupted, "latest")
+    assert architecture.cameras == ("street",)
+    np.testing.assert_array_equal(
+        model.camera_parameters.numpy(), weights(uninterrupted)["model/camera_parameters/.ATTRIBUTES/VARIABLE_VALUE"]
+    )
+
+
+def test_a_killed_run_resumes_bit_for_bit(tmp_path, uninterrupted):
+    process = train_process(tmp_path, "--steps=6", "--checkpoint_steps=2")
+    wait_for(tmp_path / "latest" / "ckpt-2.index")
+    process.kill()
+    process.wait()
+    process = train_process(tmp_path, "--steps=6", "--checkpoint_steps=2")
+    _, stderr = process.communicate(timeout=180)
+    assert process.returncode == 0, stderr
+    assert "resuming at step" in stderr
+    expected, found = weights(uninterrupted), weights(tmp_path)
+    for name, value in found.items():
+        if "/best/" not in name and not name.startswith("best"):
+            np.testing.assert_array_equal(value, expected[name], err_msg=name)
+    steps = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [1, 2, 3, 4, 5, 6]
+
+
+def test_sigterm_saves_and_ends_cleanly(tmp_path):
+    process = train_process(tmp_path, "--steps=100000", "--checkpoint_steps=1000")
+    wait_for(tmp_path / "metrics.jsonl")
+    time.sleep(2)
+    process.send_signal(signal.SIGTERM)
+    _, stderr = process.communicate(timeout=180)
+    assert process.returncode == 0, stderr
+    assert "the same command goes on" in stderr
+    assert tf.train.latest_checkpoint(str(tmp_path / "latest")) is not None
+
+
+def test_another_architecture_is_refused_and_nothing_is_touched(uninterrupted, street):
+    before = {path: path.stat().st_mtime_ns for path in uninterrupted.rglob("*")}
+    with pytest.raises(CheckpointError, match="intrinsics=learned, not given.*--run_dir"):
+        make(uninterrupted, street, model=dataclasses.replace(MODEL, intrinsics="given"))
+    assert {path: path.stat().st_mtime_ns for path in uninterrupted.rglob("*")} == before
+
+
+def test_a_loss_that_is_not_finite_names_term_and_files(tmp_path, street, monkeypatch):
+    run = make(tmp_path, street)
+    healthy = run._train_step
+
+    def poisoned(snippet):
+        result = healthy(snippet)
+        if int(run.step) < 2:
+            return result
+        nan = tf.constant(float("nan"))
+        return result._replace(total=nan, report=result.report._replace(structure=nan))
+
+    run._train_step = poisoned
+    with pytest.raises(NonFiniteLossError, match=r"step 3: structure is not finite.*street 0 frame \d"):
+        run.run()
+    assert tf.train.latest_checkpoint(str(tmp_path / "latest")).endswith("ckpt-2")
+
+
+def test_a_run_folder_without_checkpoint_says_so(tmp_path):
+    with pytest.raises(CheckpointError, match="not a run folder"):
+        load_model(tmp_path)
+
+
+def test_the_step_is_traced_once_whatever_the_batch_and_the_weights(tmp_path, street):
+    run = make(tmp_path, street)
+    run.run()
+    assert run._train_step.experimental_get_tracing_count() == 1
+
+
+def test_schedules():
+    config = TrainingConfig(steps=100, ramp_steps=10, decay_start=0.5, warmup_steps=20, rigid_floor=0.2)
+    rate = LearningRate(1e-3, config)
+    np.testing.assert_allclose([float(rate(step)) for step in (0, 9, 50)], [1e-4, 1e-3, 1e-3], rtol=1e-6)
+    np.testing.assert_allclose(float(rate(75)), 1e-3 * (1 + FINAL_RATE) / 2, rtol=1e-5)
+    np.testing.assert_allclose(float(rate(100)), 1e-3 * FINAL_RATE, rtol=1e-4)
+    np.testing.assert_allclose([float(both_share(step, config)) for step in (0, 10, 20, 90)], [1, 0.6, 0.2, 0.2], rtol=1e-6)
+
+
+def test_signals_are_given_back():
+    before = signal.getsignal(signal.SIGTERM)
+    with trainer_module._interruption() as interrupted:
+        assert not interrupted()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert interrupted()
+    assert signal.getsignal(signal.SIGTERM) is before
