@@ -33,7 +33,8 @@ class DataConfig(Checked):
     """What is read, and how it becomes snippets."""
 
     dataset: str = setting(
-        "folder", "kind of source: folder, kitti_odometry, kitti_raw or street; several, separated by commas, are joined"
+        "folder",
+        "kind of source: folder, kitti_odometry, kitti_raw or street; several, separated by commas, are joined",
     )
     data_dir: str = setting("", "folder of the data set; several, separated by commas, one per entry of dataset")
     split: str = setting("", "scenes or sequences to use, separated by commas; empty: all")
@@ -66,12 +67,13 @@ class ModelConfig(Checked):
     )
     encoder_weights: str = setting(
         "auto",
-        "start of the backbones: imagenet (packaged for efficientnet_lite0, downloaded by Keras for resnet50), none, the "
-        "path of a checkpoint (resnet18: torchvision's .pth), auto (imagenet, but none for resnet18)",
+        "start of the backbones: imagenet (packaged for efficientnet_lite0, downloaded by Keras for resnet50), none, "
+        "the path of a checkpoint (resnet18: torchvision's .pth), auto (imagenet, but none for resnet18)",
     )
     flow_net: str = setting(
         "stacked",
-        "FlowNet: stacked (the paper's: two frames stacked) or matching (with matching costs; CameraNet then sees the flow)",
+        "FlowNet: stacked (the paper's: two frames stacked) or matching (by the features' likeness; CameraNet then "
+        "reads the flow)",
         choices=("stacked", "matching"),
     )
     intrinsics: str = setting(
@@ -107,7 +109,9 @@ class TrainingConfig(Checked):
     camera_rate: float = setting(1.0, "learning rate of CameraNet, relative to learning_rate", low=0.0)
     intrinsics_rate: float = setting(10.0, "learning rate of a learned K, relative to learning_rate", low=0.0)
     ramp_steps: int = setting(100, "steps over which the learning rate rises to its value", low=1)
-    decay_start: float = setting(0.75, "share of the steps after which the learning rate falls (cosine, to 5 %)", low=0.0)
+    decay_start: float = setting(
+        0.75, "share of the steps after which the learning rate falls (cosine, to 5 %)", low=0.0
+    )
     warmup_steps: int = setting(500, "steps in which both branches of the photometric loss are trained", low=0)
     rigid_floor: float = setting(0.1, "share of the two-branch loss that remains after the warm-up", low=0.0)
     gradient_clip: float = setting(10.0, "largest length of the whole gradient", low=0.0)

@@ -1,4 +1,4 @@
-"""The errors that a user can cause: each message is one line that names the file, the value, what was expected and the remedy."""
+"""The errors that a user can cause: one line each, with the file, the value, what was expected and the remedy."""
 
 
 class GLNetError(Exception):

@@ -19,7 +19,7 @@ ALLOWED = {
     "structures": {"errors"},
     "geometry": BASE,
     "losses": BASE | {"geometry"},
-    "models": BASE | {"geometry.camera", "geometry.transform"},
+    "models": BASE | {"geometry"},
     "data": BASE | {"geometry.camera"},
     "evaluation": {"errors", "config"},
     "pictures": BASE,

@@ -54,7 +54,9 @@ def focal_errors(trainer: Trainer, source: Source, model: ModelConfig) -> dict[s
     """Returns the larger relative error of the learned fx and fy, and that of the field of view it started from."""
     learned = [float(focal[0]) for focal in trainer.focal_lengths()]
     truth = float(source.load(tf.constant(0, tf.int64))[1][0, 0])
-    start = float(intrinsics_from_field_of_view(model.field_of_view, trainer.data.image_height, trainer.data.image_width)[0, 0])
+    start = float(
+        intrinsics_from_field_of_view(model.field_of_view, trainer.data.image_height, trainer.data.image_width)[0, 0]
+    )
     return {
         "focal_relative_error": max(abs(focal / truth - 1) for focal in learned),
         "focal_relative_error_start": abs(start / truth - 1),
@@ -74,9 +76,19 @@ def table(metrics: dict[str, float]) -> str:
         ("", "GLNet", "baseline", "what the baseline is"),
         ("depth AbsRel", metrics["depth_abs_rel"], metrics["depth_abs_rel_constant"], "best constant depth per image"),
         ("flow EPE (px)", metrics["flow_epe"], metrics["flow_epe_zero"], "no motion"),
-        ("translation direction (deg)", metrics["translation_deg"], metrics["translation_deg_straight"], "straight ahead"),
+        (
+            "translation direction (deg)",
+            metrics["translation_deg"],
+            metrics["translation_deg_straight"],
+            "straight ahead",
+        ),
         ("rotation (deg)", metrics["rotation_deg"], metrics["rotation_deg_straight"], "no rotation"),
-        ("focal length, relative error", metrics["focal_relative_error"], metrics["focal_relative_error_start"], "its start"),
+        (
+            "focal length, relative error",
+            metrics["focal_relative_error"],
+            metrics["focal_relative_error_start"],
+            "its start",
+        ),
     ]
     cells = [[f"{cell:.3f}" if isinstance(cell, float) else cell for cell in row] for row in rows]
     return "\n".join(f"{a:30}{b:>8}{c:>10}  {d}" for a, b, c, d in cells)

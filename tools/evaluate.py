@@ -1,4 +1,4 @@
-"""Evaluates a trained model: python tools/evaluate.py --task=odometry --run_dir=runs/kitti_lite --dataset=... --data_dir=..."""
+"""Evaluates a trained model: python tools/evaluate.py --task=odometry --run_dir=RUN --dataset=... --data_dir=..."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from glnet_tf.config import DataConfig
 from glnet_tf.errors import ConfigError
 
 define(DataConfig)
-flags.DEFINE_enum("task", "snippets", ("snippets", "odometry"), "snippets: errors against the source's truth; odometry: ATE")
+flags.DEFINE_enum(
+    "task", "snippets", ("snippets", "odometry"), "snippets: errors against the source's truth; odometry: ATE"
+)
 flags.DEFINE_enum("part", "validation", ("train", "validation"), "all but the held-out frames, or those")
 flags.DEFINE_string("run_dir", "", "folder of a training run")
 flags.DEFINE_string("output", "", "JSON file for protocol and metrics; empty: only print")

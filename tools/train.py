@@ -11,7 +11,9 @@ from glnet_tf.config import DataConfig, LossConfig, ModelConfig, TrainingConfig
 from glnet_tf.errors import ConfigError
 
 define(DataConfig, ModelConfig, LossConfig, TrainingConfig)
-flags.DEFINE_string("run_dir", "", "folder of the run: checkpoints, metrics.jsonl, TensorBoard; an existing one is resumed")
+flags.DEFINE_string(
+    "run_dir", "", "folder of the run: checkpoints, metrics.jsonl, TensorBoard; an existing one is resumed"
+)
 
 
 def main() -> None:
@@ -26,9 +28,7 @@ def main() -> None:
     source = open_source(data, "train")
     validation = None
     if data.validation_streets:
-        unseen = dataclasses.replace(
-            data, street_seed=data.street_seed + data.streets, streets=data.validation_streets
-        )
+        unseen = dataclasses.replace(data, street_seed=data.street_seed + data.streets, streets=data.validation_streets)
         validation = open_source(unseen, "train")
     elif data.holdout_frames:
         validation = open_source(data, "validation")

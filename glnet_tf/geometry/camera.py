@@ -38,9 +38,7 @@ def intrinsics_from_field_of_view(degrees: float, height: int, width: int) -> tf
     return build_intrinsics(tf.constant([focal, focal]), tf.constant([(width - 1) / 2, (height - 1) / 2]))
 
 
-def resize_intrinsics(
-    intrinsics: tf.Tensor, from_size: tuple[float, float], to_size: tuple[float, float]
-) -> tf.Tensor:
+def resize_intrinsics(intrinsics: tf.Tensor, from_size: tuple[float, float], to_size: tuple[float, float]) -> tf.Tensor:
     """Returns K after its image was resized.
 
     Args:

@@ -1,4 +1,4 @@
-"""Masks of what both frames of a pair see: 1.0 where visible, else 0.0, [B, H, W, 1]; no gradient passes through them."""
+"""Masks of what both frames of a pair see, [B, H, W, 1]: 1.0 where visible, else 0.0; no gradient passes them."""
 
 from __future__ import annotations
 

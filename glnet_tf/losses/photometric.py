@@ -77,9 +77,7 @@ def adaptive_photometric_loss(
       flow_valid: [B, H, W, 1] 1.0 where p_flow is valid.
       both: scalar in [0, 1].
     """
-    smaller = tf.where(
-        rigid_valid * flow_valid > 0, tf.minimum(rigid, flow), tf.where(rigid_valid > 0, rigid, flow)
-    )
+    smaller = tf.where(rigid_valid * flow_valid > 0, tf.minimum(rigid, flow), tf.where(rigid_valid > 0, rigid, flow))
     adaptive = masked_mean(smaller, tf.maximum(rigid_valid, flow_valid))
     separate = (masked_mean(rigid, rigid_valid) + masked_mean(flow, flow_valid)) / 2
     return (1 - both) * adaptive + both * separate

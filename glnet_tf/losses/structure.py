@@ -28,9 +28,10 @@ def structure_loss(
 ) -> tf.Tensor:
     """Returns the mean residual over visible pixels, relative to their mean depth.
 
-    Depth -> 0 with t -> 0 would satisfy the residual trivially; dividing by the mean depth (ours), through which no
-    gradient passes, makes the loss independent of scale. Arguments as for structure_residual; visible: [B, H, W, 1].
+    Depth -> 0 with t -> 0 would satisfy the residual trivially; dividing by the mean depth (ours) makes the loss
+    independent of scale. The gradient passes through the mean too: held constant, it would leave a pull towards zero
+    depth as strong as the loss itself. Arguments as for structure_residual; visible: [B, H, W, 1].
     """
     residual = structure_residual(correspondence, sampled_depth, intrinsics)
-    mean_depth = tf.stop_gradient(masked_mean(sampled_depth, visible))
+    mean_depth = masked_mean(sampled_depth, visible)
     return tf.math.divide_no_nan(masked_mean(residual, visible), mean_depth)

@@ -31,7 +31,7 @@ def initial_parameters(field_of_view: float, height: int, width: int) -> list[fl
 
 
 class CameraNet(tf.keras.Model):
-    """A small convolutional network over two frames whose output is averaged over the image."""
+    """A small convolutional network over two frames, or the flow between them, averaged over the image at its end."""
 
     def __init__(self, predicts_intrinsics: bool, initial: list[float]):
         super().__init__(name="camera_net")
@@ -57,20 +57,19 @@ class CameraNet(tf.keras.Model):
             else None
         )
 
-    def call(self, frames: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
+    def call(self, seen: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
         """Returns the motion from frame a to frame b.
 
         Args:
-          frames: [B, H, W, 6], frame a and frame b stacked along channels; [B, H, W, 8] with the flow from a to b in
-            tenths of the width.
+          seen: [B, H, W, C] what tells the motion, about one in size: both frames stacked, or the flow between them.
 
         Returns:
           [B, 6] axis-angle (radians) and translation (unit of the depth), and the raw parameters of K, [B, 4], or None.
         """
-        grid = pixel_grid(tf.shape(frames)[1], tf.shape(frames)[2])
-        place = tf.broadcast_to(grid / grid[-1, -1] - 0.5, tf.concat([tf.shape(frames)[:3], [2]], axis=0))
+        grid = pixel_grid(tf.shape(seen)[1], tf.shape(seen)[2])
+        place = tf.broadcast_to(2 * grid / grid[-1, -1] - 1, tf.concat([tf.shape(seen)[:3], [2]], axis=0))
         # What a motion looks like depends on where: convolutions alone would not know (CoordConv, NeurIPS 2018; ours).
-        x = tf.concat([(frames[..., :6] - 0.45) / 0.225, frames[..., 6:], 2 * place], axis=-1)
+        x = tf.concat([seen, place], axis=-1)
         for convolution in self.convolutions:
             x = convolution(x)
         pose = POSE_UNIT * tf.reduce_mean(tf.cast(self.pose(x), tf.float32), axis=[1, 2])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable, List, Optional, Tuple
+from typing import Callable, Optional
 
 import tensorflow as tf
 
@@ -10,7 +10,7 @@ from glnet_tf.structures import SCALES
 
 layers = tf.keras.layers
 
-Guess = Callable[[int, Optional[tf.Tensor]], Tuple[tf.Tensor, List[tf.Tensor]]]
+Guess = Callable[[int, Optional[tf.Tensor]], tuple[tf.Tensor, list[tf.Tensor]]]
 
 ENCODER_LEVELS = 5
 
@@ -36,8 +36,8 @@ class Decoder(tf.keras.Model):
     """Turns an encoder's features into a map at four levels; each level corrects the next coarser one.
 
     Args:
-      encoder: name of the encoder whose features it decodes. It decides the widths of the blocks: five from stride 1, or
-        four from stride 2, whose full-size map is then the map at stride 2, enlarged (a third of the work for a
+      encoder: name of the encoder whose features it decodes. It decides the widths of the blocks: five from stride 1,
+        or four from stride 2, whose full-size map is then the map at stride 2, enlarged (a third of the work for a
         slightly softer map).
       outputs: number of channels of the map.
       start: the value of the whole map at the start.
@@ -74,14 +74,15 @@ class Decoder(tf.keras.Model):
         Returns:
           SCALES tensors [B, H / 2^s, W / 2^s, outputs].
         """
-        features = [self.feature_scale * feature for feature in features]
-        x, maps = features[-1], []
+        skips = [self.feature_scale * feature for feature in features]
+        x = skips[-1]
+        maps: list[tf.Tensor] = []
         for level in reversed(range(self.finest, ENCODER_LEVELS)):
             block = level - self.finest
             parts = [_upsample(self.reduce[block](x))]
             if level > 0:
-                parts.append(features[level - 1])
-            # Each level learns from its own losses: what a fine level asks of a far-off coarse one is mostly noise (ours).
+                parts.append(skips[level - 1])
+            # Each level learns from its own losses: what a fine level asks of a far-off coarse one is noise (ours).
             base = self.enlarge(tf.stop_gradient(maps[0])) if maps else None
             if guess is not None and level < SCALES:
                 base, hints = guess(level, base)
@@ -96,5 +97,5 @@ class Decoder(tf.keras.Model):
         return tuple(maps)
 
 
-def _convolution(width: int) -> layers.Layer:
+def _convolution(width: int) -> tf.keras.layers.Layer:
     return layers.Conv2D(width, 3, padding="same", activation="elu", kernel_initializer="he_normal")

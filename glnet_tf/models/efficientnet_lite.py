@@ -52,7 +52,7 @@ class InvertedBottleneck(tf.keras.layers.Layer):
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         x = inputs
-        if self.expand is not None:
+        if self.expand is not None and self.bn0 is not None:
             x = tf.nn.relu6(self.bn0(self.expand(x), training=training))
         x = tf.nn.relu6(self.bn1(self.depthwise(x), training=training))
         x = self.bn2(self.project(x), training=training)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import List, Optional, Tuple
-
 import tensorflow as tf
 
 from glnet_tf.config import ModelConfig
@@ -62,9 +60,9 @@ def _tell_frames_apart(encoder: tf.keras.Model) -> None:
 class MatchingFlowNet(tf.keras.Model):
     """A FlowNet that compares features (ours, after PWC-Net): each frame is encoded once, whatever its pairs.
 
-    At strides 8, 4 and 2, frame b's features are warped by the flow so far and compared with frame a's in a window; the
-    displacement expected from the costs is added to the flow, and the decoder corrects it. With ImageNet's features this
-    finds much of the motion before any training.
+    At strides 8, 4 and 2, frame b's features are warped by the flow so far and compared with frame a's in a window;
+    the displacement expected from the costs is added to the flow, and the decoder corrects it. With ImageNet's features
+    this finds much of the motion before any training.
     """
 
     LEVELS = (3, 2, 1)
@@ -86,7 +84,7 @@ class MatchingFlowNet(tf.keras.Model):
         encoded = self.encoder(merge(images), training=training and self.learns_statistics)
         features = [split(x, images.shape[1]) for x in encoded]
 
-        def guess(level: int, coarser: Optional[tf.Tensor]) -> Tuple[tf.Tensor, List[tf.Tensor]]:
+        def guess(level: int, coarser: tf.Tensor | None) -> tuple[tf.Tensor, list[tf.Tensor]]:
             if level not in self.LEVELS:
                 return coarser, []
             standard = split(standardised(encoded[level - 1]), images.shape[1])

@@ -9,7 +9,7 @@ from glnet_tf.geometry.camera import flip_intrinsics, intrinsics_from_field_of_v
 from glnet_tf.geometry.transform import inverse, pose_from_vector
 from glnet_tf.models.camera_net import CameraNet, initial_parameters, intrinsics_from_parameters
 from glnet_tf.models.depth_net import DepthNet
-from glnet_tf.models.flow_net import FLOW_NETS, FLOW_UNIT
+from glnet_tf.models.flow_net import FLOW_NETS
 from glnet_tf.structures import FRAMES, PAIRS, Predictions, Snippet, merge, split
 
 # The ordered pairs (t-1, t) and (t, t+1).
@@ -32,7 +32,7 @@ class GLNet(tf.keras.Model):
         self.image_size = (height, width)
         initial = initial_parameters(config.field_of_view, height, width)
         self.depth_net = DepthNet(config)
-        self.flow_net = FLOW_NETS[config.flow_net](config)
+        self.flow_net: tf.keras.Model = FLOW_NETS[config.flow_net](config)
         self.camera_sees_flow = config.flow_net == "matching"
         self.camera_net = CameraNet(config.intrinsics == "predicted", initial)
         self.camera_parameters = (
@@ -72,11 +72,12 @@ class GLNet(tf.keras.Model):
 
     def _motion(self, images: tf.Tensor, flow: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
         """Sees both pairs in the order of time; the reverse motions are their exact inverses (ours)."""
-        in_time = [images[:, :-1], images[:, 1:]]
         if self.camera_sees_flow:
-            unit = FLOW_UNIT * tf.cast(tf.shape(flow)[3], tf.float32)
-            in_time.append(tf.stop_gradient(tf.gather(flow, IN_TIME, axis=1) / unit))
-        vectors, parameters = self.camera_net(merge(tf.concat(in_time, axis=-1)))
+            # In hundredths of the width, so that it varies about one.
+            seen = tf.stop_gradient(tf.gather(flow, IN_TIME, axis=1)) * 100 / tf.cast(tf.shape(flow)[3], tf.float32)
+        else:
+            seen = (tf.concat([images[:, :-1], images[:, 1:]], axis=-1) - 0.45) / 0.225
+        vectors, parameters = self.camera_net(merge(seen))
         forward = pose_from_vector(split(vectors, FRAMES - 1))
         backward = inverse(forward)
         poses = [forward[:, a] if a < b else backward[:, b] for a, b in PAIRS]
@@ -99,4 +100,3 @@ class GLNet(tf.keras.Model):
             mirrored = flip_intrinsics(intrinsics, width)
             return tf.where(snippet.mirrored[:, tf.newaxis, tf.newaxis], mirrored, intrinsics)
         return intrinsics_from_parameters(pair_parameters, height, width)
-

@@ -15,7 +15,7 @@ def cost_volume(first: tf.Tensor, second: tf.Tensor, radius: int) -> tf.Tensor:
     Returns:
       [B, H, W, (2 radius + 1)^2], row by row from d = (-radius, -radius); 0 beyond the border.
 
-    Source: the correlation layer of FlowNetC (Dosovitskiy et al., ICCV 2015), as PWC-Net (Sun et al., CVPR 2018) uses it.
+    Source: the correlation layer of FlowNetC (Dosovitskiy et al., ICCV 2015), as in PWC-Net (Sun et al., CVPR 2018).
     """
     height = tf.shape(first)[1]
     first, second = (tf.math.l2_normalize(x, axis=-1, epsilon=1e-6) for x in (first, second))

@@ -49,7 +49,7 @@ class Storage(NamedTuple):
 
     key: str
     dtype: str
-    count: int
+    length: int
 
 
 class TensorRecord(NamedTuple):
@@ -131,8 +131,8 @@ def _read_legacy(content: bytes) -> tuple[Any, dict[str, memoryview]]:
     storages = {}
     for key in keys:
         count = int.from_bytes(stream.read(8), "little")
-        if count != declared[key].count:
-            raise CheckpointError(f"its storage {key!r} has {count} elements where {declared[key].count} are declared")
+        if count != declared[key].length:
+            raise CheckpointError(f"its storage {key!r} has {count} elements where {declared[key].length} are declared")
         begin, length = stream.tell(), count * np.dtype(declared[key].dtype).itemsize
         storages[key] = memoryview(content)[begin : begin + length]
         _check_length(declared[key], len(storages[key]))
@@ -144,7 +144,7 @@ def _read_legacy(content: bytes) -> tuple[Any, dict[str, memoryview]]:
 
 def _check_length(storage: Storage, length: int) -> None:
     """Refuses a storage whose declared size is not that of its bytes."""
-    expected = storage.count * np.dtype(storage.dtype).itemsize
+    expected = storage.length * np.dtype(storage.dtype).itemsize
     if length != expected:
         raise CheckpointError(f"its storage {storage.key!r} has {length} bytes where {expected} are declared")
 
@@ -156,7 +156,7 @@ def _next_pickle(stream: io.BytesIO) -> bytes:
         if opcode.name not in allowed:
             raise CheckpointError(f"its pickle uses {opcode.name}, which no dictionary of tensors needs")
         # The unpickler's memo is an array as long as the highest index put: a few bytes could claim gigabytes.
-        if opcode.name == "LONG_BINPUT" and argument > position:
+        if opcode.name == "LONG_BINPUT" and int(argument or 0) > int(position or 0):
             raise CheckpointError("its pickle's memo is larger than its contents")
     return stream.getvalue()[begin : stream.tell()]
 
@@ -219,10 +219,10 @@ def _array(name: str, record: TensorRecord, storages: dict[str, memoryview]) -> 
         raise CheckpointError(f"its tensor {name!r} has an offset, size or stride that is not a natural number")
     count = math.prod(size)
     last = offset + sum((length - 1) * step for length, step in zip(size, stride)) if count else offset - 1
-    if count > storage.count or last >= storage.count:
+    if count > storage.length or last >= storage.length:
         raise CheckpointError(f"its tensor {name!r} reaches beyond its storage")
     dtype = np.dtype(storage.dtype)
     steps = tuple(step * dtype.itemsize for step in stride)
-    array = np.ndarray(size, dtype, storages[storage.key], offset * dtype.itemsize, steps)
+    array: np.ndarray = np.ndarray(size, dtype, storages[storage.key], offset * dtype.itemsize, steps)
     array.flags.writeable = False
     return array

@@ -70,9 +70,7 @@ def read_architecture(run_dir: Path) -> Architecture:
     path = run_dir / "architecture.json"
     try:
         fields = json.loads(path.read_text())
-        return Architecture(
-            **{**fields, "model": ModelConfig(**fields["model"]), "cameras": tuple(fields["cameras"])}
-        )
+        return Architecture(**{**fields, "model": ModelConfig(**fields["model"]), "cameras": tuple(fields["cameras"])})
     except FileNotFoundError:
         raise CheckpointError(
             f"{run_dir}: not a run folder (no architecture.json); give the --run_dir of a training run"

@@ -72,9 +72,7 @@ class Trainer:
         self.run_dir = Path(run_dir)
         self.source, self.validation = source, validation
         self.data, self.training = data, training
-        self.architecture = Architecture(
-            decide(model, source), data.image_height, data.image_width, source.cameras
-        )
+        self.architecture = Architecture(decide(model, source), data.image_height, data.image_width, source.cameras)
         claim(self.run_dir, self.architecture)
 
         tf.keras.utils.set_random_seed(training.seed)
@@ -99,7 +97,7 @@ class Trainer:
             best=self._best,
         )
         self._checkpoints = Checkpoints(self.run_dir, state)
-        self._monitor = CollapseMonitor()
+        self._monitor = CollapseMonitor(grace_steps=training.warmup_steps)
         self._skipped: dict[str, None] = dict.fromkeys(source.skipped)
 
     def run(self) -> int:
@@ -223,7 +221,7 @@ def _interruption() -> Iterator:
         received.append(number)
         signal.signal(number, previous[number])
 
-    previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {int(number): signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield lambda: bool(received)
     finally:

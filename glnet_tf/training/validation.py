@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Callable, Sequence
+from collections.abc import Sequence
+from typing import Callable
 
 import cv2
 import numpy as np
@@ -54,9 +55,9 @@ def validate(
       score: from make_objective.
 
     Returns:
-      objective, and where the truth is known: depth_abs_rel, depth_rmse, depth_delta1 (median-scaled), depth_abs_rel_constant,
-      flow_epe, flow_f1, flow_epe_zero (pixels), and the medians rotation_deg and translation_deg, of the prediction and
-      (with the suffix _straight) of a camera that moves straight ahead.
+      objective, and where the truth is known: depth_abs_rel, depth_rmse, depth_delta1 (median-scaled),
+      depth_abs_rel_constant, flow_epe, flow_f1, flow_epe_zero (pixels), and the medians rotation_deg and
+      translation_deg, of the prediction and (with the suffix _straight) of a camera that moves straight ahead.
     """
     rows: list[dict[str, float]] = []
     for snippet in batches(source, data, indices):
@@ -76,9 +77,7 @@ def validate(
     return means
 
 
-def trajectory_errors(
-    predict: Callable[[Snippet], Predictions], source: Source, data: DataConfig
-) -> dict[str, float]:
+def trajectory_errors(predict: Callable[[Snippet], Predictions], source: Source, data: DataConfig) -> dict[str, float]:
     """Returns the 5-frame ATE of a source that is one uninterrupted video with known poses, in metres.
 
     Args:
@@ -94,13 +93,14 @@ def trajectory_errors(
     """
     truths = [source.ground_truth(index) for index in range(len(source))]
     follows = all(source.files(i)[1] == source.files(i + 1)[0] for i in range(len(source) - 1))
-    if not follows or any(truth is None or not np.any(truth.poses) for truth in truths):
+    poses = [truth.poses for truth in truths if truth is not None and np.any(truth.poses)]
+    if not follows or len(poses) < len(source):
         raise DataError(f"{source.name}: expected one uninterrupted video with poses; choose it with --split")
     predicted: list[np.ndarray] = []
     for snippet in batches(source, data):
         predicted += list(predict(snippet).poses.numpy()[:, [BEFORE, NEXT]])
     # Every motion but the first is the second one of its snippet.
-    true = [truths[0].poses[0], *(truth.poses[1] for truth in truths)]
+    true = [poses[0][0], *(pair[1] for pair in poses)]
     ours = [predicted[0][0], *(pair[1] for pair in predicted)]
     straight = [STRAIGHT_AHEAD] * len(true)
     world = [chain(tf.constant(np.stack(motions), tf.float64)).numpy() for motions in (true, ours, straight)]

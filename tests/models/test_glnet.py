@@ -88,8 +88,8 @@ def test_pairs_see_their_own_frames(model):
     ahead, back = model(given), model(given._replace(images=given.images[:, ::-1]))
     for k, (a, b) in enumerate(PAIRS):
         mirror = PAIRS.index((2 - a, 2 - b))
-        np.testing.assert_allclose(back.flows[0][:, k], ahead.flows[0][:, mirror], atol=1e-5)
-    np.testing.assert_allclose(back.disparities[0], ahead.disparities[0][:, ::-1], atol=1e-5)
+        np.testing.assert_allclose(back.flows[0][:, k], ahead.flows[0][:, mirror], atol=1e-4)
+    np.testing.assert_allclose(back.disparities[0], ahead.disparities[0][:, ::-1], atol=1e-4)
     assert np.abs(ahead.flows[0][:, 0] - ahead.flows[0][:, 1]).max() > 1e-4
 
 
@@ -97,7 +97,7 @@ def test_snippets_of_a_batch_do_not_mix(model, predictions):
     given = snippet()
     alone = model(Snippet(*(field[1:] for field in given)))
     for whole, part in zip(tf.nest.flatten(tuple(predictions)), tf.nest.flatten(tuple(alone))):
-        np.testing.assert_allclose(part[0], whole[1], atol=1e-5)
+        np.testing.assert_allclose(part[0], whole[1], atol=1e-4)
 
 
 def test_unknown_batch_size_and_levels_under_tf_function(model, predictions):
@@ -112,7 +112,7 @@ def test_unknown_batch_size_and_levels_under_tf_function(model, predictions):
     for batch in (2, 1):
         result = compiled(Snippet(*(field[:batch] for field in snippet())))
         for graph, eager in zip(tf.nest.flatten(tuple(result)), tf.nest.flatten(tuple(predictions))):
-            np.testing.assert_allclose(graph, eager[:batch], atol=1e-5)
+            np.testing.assert_allclose(graph, eager[:batch], atol=1e-4)
 
 
 def test_same_seed_same_weights(model, flow_net):

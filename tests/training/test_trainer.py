@@ -51,7 +51,9 @@ def make(run_dir, street, training=TRAINING, model=MODEL, validation=None):
 
 def weights(run_dir):
     reader = tf.train.load_checkpoint(tf.train.latest_checkpoint(str(Path(run_dir) / "latest")))
-    names = [name for name in reader.get_variable_to_shape_map() if not name.startswith(("_CHECKPOINT", "save_counter"))]
+    names = [
+        name for name in reader.get_variable_to_shape_map() if not name.startswith(("_CHECKPOINT", "save_counter"))
+    ]
     return {name: reader.get_tensor(name) for name in names}
 
 
@@ -155,7 +157,9 @@ def test_schedules():
     np.testing.assert_allclose([float(rate(step)) for step in (0, 9, 50)], [1e-4, 1e-3, 1e-3], rtol=1e-6)
     np.testing.assert_allclose(float(rate(75)), 1e-3 * (1 + FINAL_RATE) / 2, rtol=1e-5)
     np.testing.assert_allclose(float(rate(100)), 1e-3 * FINAL_RATE, rtol=1e-4)
-    np.testing.assert_allclose([float(both_share(step, config)) for step in (0, 10, 20, 90)], [1, 0.6, 0.2, 0.2], rtol=1e-6)
+    np.testing.assert_allclose(
+        [float(both_share(step, config)) for step in (0, 10, 20, 90)], [1, 0.6, 0.2, 0.2], rtol=1e-6
+    )
 
 
 def test_signals_are_given_back():
