@@ -10,9 +10,9 @@ from glnet_tf.models.encoders import build_encoder
 
 MIN_DISPARITY = 1 / 100
 MAX_DISPARITY = 1 / 0.1
-# Before the sigmoid: inverse depth 1.2. Far from the middle of the range, so that CameraNet explains the first motion
+# Before the sigmoid: inverse depth 0.5. Far from the middle of the range, so that CameraNet explains the first motion
 # it sees by rotation, not by a sideways translation past a near wall, and near things can still come nearer (ours).
-START = -2.0
+START = -2.94
 
 
 class DepthNet(tf.keras.Model):

@@ -32,14 +32,17 @@ def test_half_of_the_snippets_are_mirrored_images_and_intrinsics_together():
     images = random_images()
     flips = []
     for position in range(200):
-        changed, intrinsics = augment(images, tf.constant(K), tf.constant([0, position], tf.int64), True, 0.0)
+        seed = tf.constant([0, position], tf.int64)
+        changed, intrinsics, mirrored = augment(images, tf.constant(K), seed, True, 0.0)
         flips.append(intrinsics.numpy()[0, 2] == 3)
+        assert bool(mirrored) == flips[-1]
         np.testing.assert_array_equal(changed, images[:, :, ::-1] if flips[-1] else images)
     assert 70 < sum(flips) < 130
 
 
 def test_no_flip_and_no_colour_change_nothing():
-    images, intrinsics = augment(random_images(), tf.constant(K), tf.constant([3, 4]), False, 0.0)
+    images, intrinsics, mirrored = augment(random_images(), tf.constant(K), tf.constant([3, 4]), False, 0.0)
+    assert not mirrored
     np.testing.assert_array_equal(images, random_images())
     np.testing.assert_array_equal(intrinsics, K)
 

@@ -133,10 +133,10 @@ def test_poses_become_the_motion_from_the_middle_to_the_next_frame(tmp_path):
     truth = FolderSource(tmp_path).ground_truth(1)  # frames 1, 2, 3 at z = 1, 3, 6
     expected = np.eye(4)
     expected[2, 3] = -3  # a point ahead comes 3 m closer
-    np.testing.assert_allclose(truth.pose, expected)
+    np.testing.assert_allclose(truth.poses[1], expected)
     assert truth.depth.shape == (HEIGHT, WIDTH, 1) and truth.flow.shape == (HEIGHT, WIDTH, 2)
     assert not truth.depth.any() and not truth.flow_valid.any()
-    np.testing.assert_allclose(FolderSource(tmp_path, stride=2).ground_truth(0).pose[2, 3], -7)
+    np.testing.assert_allclose(FolderSource(tmp_path, stride=2).ground_truth(0).poses[1, 2, 3], -7)
 
 
 def test_without_poses_there_is_no_ground_truth(tmp_path):
@@ -151,7 +151,7 @@ def test_kitti_odometry(tmp_path):
     assert "image_0" in source.files(0)[0] and "image_2" in source.files(2)[0]
     for index in (0, 2):
         np.testing.assert_array_equal(source.load(tf.constant(index, tf.int64))[1][0], [50, 0, 9.5])
-    assert source.ground_truth(0).pose[2, 3] == -2 and source.ground_truth(2) is None
+    assert source.ground_truth(0).poses[1, 2, 3] == -2 and source.ground_truth(2) is None
 
 
 def test_kitti_raw_drives_of_a_date_share_their_camera(tmp_path):
@@ -178,7 +178,7 @@ def test_real_driving_scenes():
     assert counts == {"kitti_0015": 301, "kitti_0039": 396, "kitti_0095": 266, "kitti_odometry_03": 799}
     gap = frame_numbers(FolderSource(root, split="kitti_0039"))
     assert gap[20:22] == [(20, 21, 22), (24, 25, 26)]
-    forward = source.ground_truth(len(source) - 1).pose
+    forward = source.ground_truth(len(source) - 1).poses[1]
     np.testing.assert_allclose(forward[:3, :3] @ forward[:3, :3].T, np.eye(3), atol=1e-5)
 
 
@@ -189,4 +189,4 @@ def test_real_kitti_odometry():
     assert len(source) == 198 and images.shape == (3, 376, 1241, 3)
     np.testing.assert_allclose(intrinsics, [[718.856, 0, 607.1928], [0, 718.856, 185.2157], [0, 0, 1]], rtol=1e-6)
     # Frame 1 is at z = 0.8586941 m and frame 2 about as much farther on: points ahead come closer.
-    np.testing.assert_allclose(source.ground_truth(0).pose[2, 3], -0.858, atol=0.01)
+    np.testing.assert_allclose(source.ground_truth(0).poses[1, 2, 3], -0.858, atol=0.01)

@@ -26,12 +26,12 @@ def test_street(street):
 
 def test_street_ground_truth_connects_depth_pose_and_flow(street):
     truth = street.ground_truth(1)
-    assert truth.depth.shape == (32, 64, 1) and truth.flow.shape == (32, 64, 2) and truth.pose.shape == (4, 4)
+    assert truth.depth.shape == (32, 64, 1) and truth.flow.shape == (32, 64, 2) and truth.poses.shape == (2, 4, 4)
     assert 0 == truth.depth.min() < truth.depth.max() < 1000
     k = street.load(tf.constant(1, tf.int64))[1].numpy().astype(float)
     y, x = np.mgrid[:32, :64].astype(float)
     points = np.stack([x, y, np.ones_like(x)], -1) @ np.linalg.inv(k).T * truth.depth
-    moved = points @ truth.pose[:3, :3].T + truth.pose[:3, 3]
+    moved = points @ truth.poses[1, :3, :3].T + truth.poses[1, :3, 3]
     known = (truth.depth > 0)[..., 0] & (truth.flow_valid > 0)[..., 0] & (truth.moving == 0)[..., 0]
     assert known.mean() > 0.3
     projected = moved[known] @ k.T
@@ -55,7 +55,7 @@ def test_joined_sources_in_a_graph(tmp_path, street):
     assert source.files(3) == street.files(3) and source.files(4) == folder.files(0)
     assert loaded_values(source, 6) == [1, 2, 3]
     np.testing.assert_array_equal(source.load(tf.constant(4, tf.int64))[1], folder.load(tf.constant(0, tf.int64))[1])
-    assert source.ground_truth(4).pose[2, 3] == -2 and source.ground_truth(5) is None
+    assert source.ground_truth(4).poses[1, 2, 3] == -2 and source.ground_truth(5) is None
 
 
 def test_joined_sources_tell_cameras_of_one_name_apart(tmp_path):

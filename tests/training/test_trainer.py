@@ -72,7 +72,9 @@ def wait_for(path, seconds=120):
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory, street):
     run_dir = tmp_path_factory.mktemp("uninterrupted")
-    assert make(run_dir, street, validation=street).run() == 6
+    run = make(run_dir, street, validation=street)
+    assert run.run() == 6
+    assert run._train_step.experimental_get_tracing_count() == 1
     return run_dir
 
 
@@ -143,12 +145,6 @@ def test_a_loss_that_is_not_finite_names_term_and_files(tmp_path, street, monkey
 def test_a_run_folder_without_checkpoint_says_so(tmp_path):
     with pytest.raises(CheckpointError, match="not a run folder"):
         load_model(tmp_path)
-
-
-def test_the_step_is_traced_once_whatever_the_batch_and_the_weights(tmp_path, street):
-    run = make(tmp_path, street)
-    run.run()
-    assert run._train_step.experimental_get_tracing_count() == 1
 
 
 def test_schedules():
