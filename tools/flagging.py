@@ -6,7 +6,7 @@ import dataclasses
 import sys
 from typing import Any, Callable, TypeVar
 
-from absl import flags
+from absl import app, flags
 
 from glnet_tf.errors import ConfigError, GLNetError
 
@@ -35,6 +35,7 @@ def config_from_flags(config: type[Config], prefix: str = "") -> Config:
 
 def run(main: Callable[[], int | None]) -> None:
     """Parses the command line and runs a tool; what a user can mend ends it with one line and exit code 2."""
+    app.define_help_flags()
     try:
         rest = flags.FLAGS(sys.argv)
         if len(rest) > 1:
