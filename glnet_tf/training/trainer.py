@@ -129,7 +129,7 @@ class Trainer:
                 self._report(step, result, snippet, summaries, log, bar)
                 if step % self.training.checkpoint_steps == 0 or step == self.training.steps:
                     self._save(step, summaries, log)
-            if int(self.step) % self.training.checkpoint_steps and interrupted():
+            if interrupted():
                 self._checkpoints.save(int(self.step), best=False)
         self._end(interrupted())
         return int(self.step)
