@@ -92,7 +92,7 @@ def test_a_run_leaves_everything_that_it_promises(uninterrupted):
 
 def test_a_killed_run_resumes_bit_for_bit(tmp_path, uninterrupted):
     process = train_process(tmp_path, "--steps=6", "--checkpoint_steps=2")
-    wait_for(tmp_path / "latest" / "ckpt-2.index")
+    wait_for(tmp_path / "latest" / "checkpoint")  # the last file that a checkpoint writes
     process.kill()
     process.wait()
     process = train_process(tmp_path, "--steps=6", "--checkpoint_steps=2")
