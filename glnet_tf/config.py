@@ -76,6 +76,12 @@ class ModelConfig(Checked):
         "reads the flow)",
         choices=("stacked", "matching"),
     )
+    camera_net: str = setting(
+        "regressed",
+        "camera motion: regressed (the paper's: by CameraNet) or solved (from the flow by epipolar geometry, which "
+        "CameraNet corrects)",
+        choices=("regressed", "solved"),
+    )
     intrinsics: str = setting(
         "auto",
         "where K comes from: given (by the data), learned (one K per camera), predicted (by CameraNet for each pair), "
@@ -90,13 +96,17 @@ class LossConfig(Checked):
     """Weights and constants of the objective."""
 
     photometric: float = setting(1.0, "weight of the adaptive photometric loss", low=0.0)
-    structure: float = setting(0.2, "weight of the multi-view 3D structure consistency", low=0.0)
+    structure: float = setting(0.01, "weight of the multi-view 3D structure consistency", low=0.0)
     epipolar: float = setting(0.1, "weight of the epipolar loss", low=0.0)
     depth_smoothness: float = setting(0.5, "weight of the edge-aware depth smoothness", low=0.0)
     flow_smoothness: float = setting(0.2, "weight of the edge-aware flow smoothness", low=0.0)
     consistency: float = setting(0.2, "weight of the forward-backward flow consistency", low=0.0)
     alpha: float = setting(0.85, "share of SSIM in the photometric distance", low=0.0)
     epipolar_distance: str = setting("sampson", "form of the epipolar residual", choices=("sampson", "algebraic"))
+    epipolar_camera: bool = setting(
+        True,
+        "whether the epipolar loss trains the camera too; otherwise it holds the flow to the camera, not the reverse",
+    )
     epipolar_mask: bool = setting(False, "restrict the epipolar loss to pixels whose flow agrees with the rigid flow")
 
 

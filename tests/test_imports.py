@@ -19,7 +19,7 @@ ALLOWED = {
     "structures": {"errors"},
     "geometry": BASE,
     "losses": BASE | {"geometry"},
-    "models": BASE | {"geometry.camera", "geometry.transform", "geometry.sampling"},
+    "models": BASE | {"geometry.camera", "geometry.transform", "geometry.sampling", "geometry.motion"},
     "data": BASE | {"geometry.camera"},
     "evaluation": {"errors", "config"},
     "pictures": BASE,

@@ -155,15 +155,16 @@ def level_terms(
     pair = compare(images, predictions, level, config.alpha)
     grid = pixel_grid(tf.shape(pair.flow)[1], tf.shape(pair.flow)[2], pair.flow.dtype)
     epipolar_mask = pair.flow_visible * (flow_agrees(pair, level) if config.epipolar_mask else 1.0)
+    camera = (pair.poses, pair.intrinsics)
+    if not config.epipolar_camera:
+        camera = tuple(tf.stop_gradient(x) for x in camera)
     disparity = predictions.disparities[level]
     return LossReport(
         photometric=adaptive_photometric_loss(
             pair.rigid_distance, pair.rigid.valid, pair.flow_distance, pair.flow_valid, both
         ),
         structure=structure_loss(pair.rigid, pair.sampled_depth, pair.intrinsics, pair.rigid_visible),
-        epipolar=epipolar_loss(
-            grid, pair.flow_pixels, pair.poses, pair.intrinsics, epipolar_mask, config.epipolar_distance
-        ),
+        epipolar=epipolar_loss(grid, pair.flow_pixels, *camera, epipolar_mask, config.epipolar_distance),
         depth_smoothness=depth_smoothness(merge(disparity), merge(images), level),
         flow_smoothness=flow_smoothness(pair.flow, _of_frames(images, FIRST), level),
         consistency=consistency_loss(pair.flow, pair.returned_flow, pair.flow_visible),

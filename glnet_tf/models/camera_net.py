@@ -7,27 +7,52 @@ import math
 import tensorflow as tf
 
 from glnet_tf.geometry.camera import build_intrinsics, pixel_grid
+from glnet_tf.geometry.transform import (
+    pose_from_rotation_translation,
+    rotation_from_axis_angle,
+    rotation_of,
+    translation_of,
+)
+from glnet_tf.models.depth_net import START_DISPARITY
 
 layers = tf.keras.layers
 
 # Rotations (radians) and translations both start about a hundredth of the network's output.
 POSE_UNIT = 0.01
+PRINCIPAL_POINT_UNIT = 0.1
 KERNELS_AND_WIDTHS = ((7, 16), (5, 32), (3, 64), (3, 128), (3, 256))
 
 
 def intrinsics_from_parameters(parameters: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
     """Returns K, [B, 3, 3] in pixels, from raw parameters, [B, 4] = (fx, fy, cx, cy).
 
-    f = softplus(raw) (W, H) and c + 0.5 = (raw + 0.5) (W, H): resizing the image leaves the parameters as they are.
+    f = softplus(raw) (W, H) and c + 0.5 = (0.1 raw + 0.5) (W, H): resizing the image leaves the parameters as they are.
+    The 0.1 is ours: c is nearly always in the middle, and shifting it imitates a turn or a sideways motion.
     """
     size = tf.cast(tf.stack([width, height]), parameters.dtype)
-    return build_intrinsics(tf.nn.softplus(parameters[:, :2]) * size, (parameters[:, 2:] + 0.5) * size - 0.5)
+    shift = PRINCIPAL_POINT_UNIT * parameters[:, 2:]
+    return build_intrinsics(tf.nn.softplus(parameters[:, :2]) * size, (shift + 0.5) * size - 0.5)
 
 
 def initial_parameters(field_of_view: float, height: int, width: int) -> list[float]:
     """Returns the raw parameters of square pixels, a horizontal field of view in degrees and a centred image."""
     focal = width / 2 / math.tan(math.radians(field_of_view) / 2)
     return [math.log(math.expm1(focal / width)), math.log(math.expm1(focal / height)), 0.0, 0.0]
+
+
+def corrected(solved: tf.Tensor, parallax: tf.Tensor, vector: tf.Tensor) -> tf.Tensor:
+    """Returns T, [B, 4, 4], from a solved motion and CameraNet's correction of it (ours).
+
+    Args:
+      solved: [B, 4, 4] T with a translation of unit length.
+      parallax: [B] inverse depth that a translation of this length implies, median over the image.
+      vector: [B, 6] rotation that follows the solved one (axis-angle, radians), and change of the translation in
+        tenths of its own length.
+    """
+    # This length puts the median of the image where DepthNet starts.
+    length = parallax[:, tf.newaxis] / START_DISPARITY
+    rotation = tf.matmul(rotation_from_axis_angle(vector[:, :3]), rotation_of(solved))
+    return pose_from_rotation_translation(rotation, length * (translation_of(solved) + 10 * vector[:, 3:]))
 
 
 class CameraNet(tf.keras.Model):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import tensorflow as tf
 
 from glnet_tf.config import ModelConfig
@@ -10,9 +12,9 @@ from glnet_tf.models.encoders import build_encoder
 
 MIN_DISPARITY = 1 / 100
 MAX_DISPARITY = 1 / 0.1
-# Before the sigmoid: inverse depth 0.5. Far from the middle of the range, so that CameraNet explains the first motion
-# it sees by rotation, not by a sideways translation past a near wall, and near things can still come nearer (ours).
-START = -2.94
+# Far from the middle of the range, so that CameraNet explains the first motion it sees by rotation, not by a sideways
+# translation past a near wall, and near things can still come nearer (ours).
+START_DISPARITY = 0.5
 
 
 class DepthNet(tf.keras.Model):
@@ -23,7 +25,8 @@ class DepthNet(tf.keras.Model):
         self.encoder = build_encoder(config.encoder, frames=1, weights=config.encoder_weights)
         # Imported encoders keep the statistics of their batch normalisation: small batches would only blur them (ours).
         self.learns_statistics = config.encoder_weights == "none"
-        self.decoder = Decoder(config.encoder, outputs=1, start=START)
+        share = (START_DISPARITY - MIN_DISPARITY) / (MAX_DISPARITY - MIN_DISPARITY)
+        self.decoder = Decoder(config.encoder, outputs=1, start=math.log(share / (1 - share)))
 
     def call(self, images: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, ...]:
         """Returns inverse depth, [B, h, w, 1] at every level, of images [B, H, W, 3]."""

@@ -6,14 +6,16 @@ import tensorflow as tf
 
 from glnet_tf.config import ModelConfig
 from glnet_tf.geometry.camera import flip_intrinsics, intrinsics_from_field_of_view
+from glnet_tf.geometry.motion import motion_from_flow
 from glnet_tf.geometry.transform import inverse, pose_from_vector
-from glnet_tf.models.camera_net import CameraNet, initial_parameters, intrinsics_from_parameters
+from glnet_tf.models.camera_net import CameraNet, corrected, initial_parameters, intrinsics_from_parameters
 from glnet_tf.models.depth_net import DepthNet
 from glnet_tf.models.flow_net import FLOW_NETS
-from glnet_tf.structures import FRAMES, PAIRS, Predictions, Snippet, merge, split
+from glnet_tf.structures import FRAMES, PAIRS, REVERSE, Predictions, Snippet, merge, split
 
 # The ordered pairs (t-1, t) and (t, t+1).
 IN_TIME = [PAIRS.index((i, i + 1)) for i in range(FRAMES - 1)]
+AGAINST_TIME = [REVERSE[pair] for pair in IN_TIME]
 
 
 class GLNet(tf.keras.Model):
@@ -33,7 +35,8 @@ class GLNet(tf.keras.Model):
         initial = initial_parameters(config.field_of_view, height, width)
         self.depth_net = DepthNet(config)
         self.flow_net: tf.keras.Model = FLOW_NETS[config.flow_net](config)
-        self.camera_sees_flow = config.flow_net == "matching"
+        self.camera_is_solved = config.camera_net == "solved"
+        self.camera_sees_flow = config.flow_net == "matching" or self.camera_is_solved
         self.camera_net = CameraNet(config.intrinsics == "predicted", initial)
         self.camera_parameters = (
             self.add_weight(
@@ -50,12 +53,19 @@ class GLNet(tf.keras.Model):
         images = snippet.images
         disparities = self.depth_net(merge(images), training=training)
         flows = self.flow_net(images, training=training)
-        poses, pair_parameters = self._motion(images, flows[0])
+        vectors, pair_parameters = self.camera_net(merge(self._seen_by_camera(images, flows[0])))
+        intrinsics = self._intrinsics(snippet, pair_parameters)
+        if self.camera_is_solved:
+            forward, backward = (merge(tf.gather(flows[0], pairs, axis=1)) for pairs in (IN_TIME, AGAINST_TIME))
+            motion = motion_from_flow(forward, backward, tf.repeat(intrinsics, FRAMES - 1, axis=0))
+            poses = corrected(motion.pose, motion.parallax, vectors)
+        else:
+            poses = pose_from_vector(vectors)
         return Predictions(
             disparities=tuple(split(x, FRAMES) for x in disparities),
             flows=flows,
-            poses=poses,
-            intrinsics=self._intrinsics(snippet, pair_parameters),
+            poses=_both_ways(split(poses, FRAMES - 1)),
+            intrinsics=intrinsics,
         )
 
     def build_variables(self) -> None:
@@ -70,20 +80,12 @@ class GLNet(tf.keras.Model):
         )
         self(blank)
 
-    def _motion(self, images: tf.Tensor, flow: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
-        """Sees both pairs in the order of time; the reverse motions are their exact inverses (ours)."""
+    def _seen_by_camera(self, images: tf.Tensor, flow: tf.Tensor) -> tf.Tensor:
+        """What CameraNet sees of both pairs in the order of time, [B, 2, H, W, C]."""
         if self.camera_sees_flow:
             # In hundredths of the width, so that it varies about one.
-            seen = tf.stop_gradient(tf.gather(flow, IN_TIME, axis=1)) * 100 / tf.cast(tf.shape(flow)[3], tf.float32)
-        else:
-            seen = (tf.concat([images[:, :-1], images[:, 1:]], axis=-1) - 0.45) / 0.225
-        vectors, parameters = self.camera_net(merge(seen))
-        forward = pose_from_vector(split(vectors, FRAMES - 1))
-        backward = inverse(forward)
-        poses = [forward[:, a] if a < b else backward[:, b] for a, b in PAIRS]
-        if parameters is not None:
-            parameters = tf.reduce_mean(split(parameters, FRAMES - 1), axis=1)
-        return tf.stack(poses, axis=1), parameters
+            return tf.stop_gradient(tf.gather(flow, IN_TIME, axis=1)) * 100 / tf.cast(tf.shape(flow)[3], tf.float32)
+        return (tf.concat([images[:, :-1], images[:, 1:]], axis=-1) - 0.45) / 0.225
 
     def _intrinsics(self, snippet: Snippet, pair_parameters: tf.Tensor | None) -> tf.Tensor:
         height, width = tf.shape(snippet.images)[2], tf.shape(snippet.images)[3]
@@ -99,4 +101,14 @@ class GLNet(tf.keras.Model):
             intrinsics = intrinsics_from_parameters(parameters, height, width)
             mirrored = flip_intrinsics(intrinsics, width)
             return tf.where(snippet.mirrored[:, tf.newaxis, tf.newaxis], mirrored, intrinsics)
-        return intrinsics_from_parameters(pair_parameters, height, width)
+        of_video = tf.reduce_mean(split(pair_parameters, FRAMES - 1), axis=1)
+        return intrinsics_from_parameters(of_video, height, width)
+
+
+def _both_ways(forward: tf.Tensor) -> tf.Tensor:
+    """Poses of the ordered pairs, [B, P, 4, 4], from those in the order of time, [B, 2, 4, 4].
+
+    The motions of a pair and of its reverse are exact inverses (ours).
+    """
+    backward = inverse(forward)
+    return tf.stack([forward[:, a] if a < b else backward[:, b] for a, b in PAIRS], axis=1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Callable
+
 import tensorflow as tf
 
 
@@ -17,16 +19,34 @@ def cost_volume(first: tf.Tensor, second: tf.Tensor, radius: int) -> tf.Tensor:
 
     Source: the correlation layer of FlowNetC (Dosovitskiy et al., ICCV 2015), as in PWC-Net (Sun et al., CVPR 2018).
     """
-    height = tf.shape(first)[1]
     first, second = (tf.math.l2_normalize(x, axis=-1, epsilon=1e-6) for x in (first, second))
     padded = tf.pad(second, [[0, 0], [radius, radius], [radius, radius], [0, 0]])
-    rows = []
-    for dy in range(2 * radius + 1):
-        # Every pixel of a row against every pixel of the other frame's row; the band around the diagonal is the window.
-        similarity = tf.matmul(first, padded[:, dy : dy + height], transpose_b=True)
-        band = tf.linalg.diag_part(similarity, k=(0, 2 * radius))
-        rows.append(tf.reverse(band, axis=[-2]))
-    return tf.transpose(tf.concat(rows, axis=-2), [0, 1, 3, 2])
+    return _products(first, padded, 2 * radius + 1)
+
+
+def _products(first: tf.Tensor, padded: tf.Tensor, window: int) -> tf.Tensor:
+    """Scalar products of first, [B, H, W, C], and every window of padded, [B, H + window - 1, W + window - 1, C]."""
+    height, width = tf.shape(first)[1], tf.shape(first)[2]
+    offsets = [(dy, dx) for dy in range(window) for dx in range(window)]
+
+    def shifted(image: tf.Tensor, dy: int, dx: int) -> tf.Tensor:
+        return image[:, dy : dy + height, dx : dx + width]
+
+    # Its own gradient: TensorFlow's would write a padded map of zeros for each displacement before it adds them up.
+    @tf.custom_gradient
+    def products(first: tf.Tensor, padded: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+        def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            weights = tf.unstack(upstream[..., tf.newaxis, :], num=len(offsets), axis=-1)
+            to_first = [weight * shifted(padded, *offset) for weight, offset in zip(weights, offsets)]
+            to_padded = [
+                tf.pad(weight * first, [[0, 0], [dy, window - 1 - dy], [dx, window - 1 - dx], [0, 0]])
+                for weight, (dy, dx) in zip(weights, offsets)
+            ]
+            return tf.add_n(to_first), tf.add_n(to_padded)
+
+        return tf.stack([tf.reduce_sum(first * shifted(padded, *o), axis=-1) for o in offsets], axis=-1), gradient
+
+    return products(first, padded)
 
 
 def standardised(features: tf.Tensor) -> tf.Tensor:

@@ -205,3 +205,17 @@ def test_epipolar_mask_leaves_out_what_moves_by_itself(distance):
     )
     assert free > 0.02
     np.testing.assert_allclose(masked, 0, atol=1e-5)
+
+
+@pytest.mark.parametrize("camera", [True, False])
+def test_the_epipolar_loss_may_hold_the_flow_to_the_camera_and_not_the_reverse(camera):
+    made = random_predictions()
+    with tf.GradientTape() as tape:
+        tape.watch([made.poses, made.intrinsics, made.flows[0]])
+        loss, _ = objective(snippet(random_images()), made, weights(epipolar=1.0), LossConfig(epipolar_camera=camera))
+    poses, intrinsics, flow = tape.gradient(
+        loss, [made.poses, made.intrinsics, made.flows[0]], unconnected_gradients=tf.UnconnectedGradients.ZERO
+    )
+    assert np.any(flow)
+    assert np.any(poses) == camera
+    assert np.any(intrinsics) == camera

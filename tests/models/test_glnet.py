@@ -169,7 +169,7 @@ def test_learned_intrinsics_start_at_the_field_of_view_with_one_k_per_camera(lig
     model = light("learned", cameras=2)
     np.testing.assert_allclose(model(snippet(2, camera=(0, 1))).intrinsics, [START, START], rtol=1e-5)
     assert model.camera_parameters.shape == (2, 4)
-    model.camera_parameters.assign_add([[0.0, 0, 0, 0], [0.3, -0.2, 0.1, 0.05]])
+    model.camera_parameters.assign_add([[0.0, 0, 0, 0], [0.3, -0.2, 1.0, 0.5]])
     first, second = model(snippet(2, camera=(0, 1))).intrinsics.numpy()
     np.testing.assert_allclose(first, START, rtol=1e-5)
     np.testing.assert_allclose(second[:2, 2] - START[:2, 2], [0.1 * WIDTH, 0.05 * HEIGHT], rtol=1e-4)
@@ -197,7 +197,7 @@ def test_only_the_camera_that_filmed_gets_a_gradient(light):
 
 def test_learned_intrinsics_follow_the_mirrored_image(light):
     model = light("learned")
-    model.camera_parameters.assign([[0.5, 0.6, 0.1, 0.05]])
+    model.camera_parameters.assign([[0.5, 0.6, 1.0, 0.5]])
     plain, mirrored = model(snippet(2, mirrored=(False, True))).intrinsics.numpy()
     expected = plain.copy()
     expected[0, 2] = WIDTH - 1 - plain[0, 2]
@@ -222,7 +222,7 @@ def test_predicted_intrinsics_start_around_the_field_of_view_and_depend_on_the_i
 def test_intrinsics_scale_with_the_image(light, source):
     model = light(source)
     if source == "learned":
-        model.camera_parameters.assign_add([[0.1, -0.1, 0.02, 0.03]])
+        model.camera_parameters.assign_add([[0.1, -0.1, 0.2, 0.3]])
     small, large = model(snippet(1)).intrinsics, model(snippet(1, 128, 192)).intrinsics
     np.testing.assert_allclose(large, resize_intrinsics(small, (HEIGHT, WIDTH), (128, 192)), rtol=1e-5)
 

@@ -35,3 +35,8 @@ def test_sizes_may_be_unknown_to_the_graph():
     for size in ((2, 9), (5, 3)):
         a, b = np.random.default_rng(2).normal(size=(2, 1, *size, 4)).astype(np.float32)
         np.testing.assert_allclose(compiled(a, b), cost_volume(tf.constant(a), tf.constant(b), 3), atol=1e-6)
+
+
+def test_gradients_of_the_costs(check_gradients):
+    first, second = np.random.default_rng(3).normal(size=(2, 1, 3, 4, 2))
+    check_gradients(lambda a, b: cost_volume(a, b, 1) ** 2, first, second)
