@@ -74,13 +74,13 @@ def motion_from_flow(flow: tf.Tensor, opposite: tf.Tensor, intrinsics: tf.Tensor
     Source: Hartley and Zisserman, Multiple View Geometry, 11.4.3 and A6.8; the weights are Geman and McClure's.
     """
     matches = _matches(*(tf.stop_gradient(x) for x in (flow, opposite, intrinsics)))
-    count = tf.shape(flow)[0]
-    repeated = Matches(*(tf.repeat(x, 3, axis=0) for x in matches))
-    poses = pose_from_rotation_translation(tf.eye(3, batch_shape=[3 * count]), tf.tile(STARTS, [count, 1]))
+    count, starts = tf.shape(flow)[0], len(STARTS)
+    repeated = Matches(*(tf.repeat(x, starts, axis=0) for x in matches))
+    poses = pose_from_rotation_translation(tf.eye(3, batch_shape=[starts * count]), tf.tile(STARTS, [count, 1]))
     for _ in range(FIRST_ITERATIONS):
         poses = _improved(poses, repeated)
-    misfit = tf.reshape(_structure(poses, repeated)[1], [count, 3]) * tf.constant(PREFERENCE)
-    pose = tf.gather(poses, tf.argmin(misfit, axis=1, output_type=tf.int32) + 3 * tf.range(count))
+    misfit = tf.reshape(_structure(poses, repeated)[1], [count, starts]) * PREFERENCE
+    pose = tf.gather(poses, tf.argmin(misfit, axis=1, output_type=tf.int32) + starts * tf.range(count))
     for _ in range(LAST_ITERATIONS):
         pose = _improved(pose, matches)
     parallax, misfit = _structure(pose, matches)

@@ -19,6 +19,8 @@ layers = tf.keras.layers
 
 # Rotations (radians) and translations both start about a hundredth of the network's output.
 POSE_UNIT = 0.01
+# What one of the network's output changes: a solved translation, relative to its length; c, relative to the image.
+TRANSLATION_UNIT = 0.1
 PRINCIPAL_POINT_UNIT = 0.1
 KERNELS_AND_WIDTHS = ((7, 16), (5, 32), (3, 64), (3, 128), (3, 256))
 
@@ -46,13 +48,14 @@ def corrected(solved: tf.Tensor, parallax: tf.Tensor, vector: tf.Tensor) -> tf.T
     Args:
       solved: [B, 4, 4] T with a translation of unit length.
       parallax: [B] inverse depth that a translation of this length implies, median over the image.
-      vector: [B, 6] rotation that follows the solved one (axis-angle, radians), and change of the translation in
-        tenths of its own length.
+      vector: [B, 6] CameraNet's: the rotation that follows the solved one (axis-angle, radians), and the change of the
+        translation, of which POSE_UNIT stands for TRANSLATION_UNIT times its length.
     """
     # This length puts the median of the image where DepthNet starts.
     length = parallax[:, tf.newaxis] / START_DISPARITY
+    change = TRANSLATION_UNIT / POSE_UNIT * vector[:, 3:]
     rotation = tf.matmul(rotation_from_axis_angle(vector[:, :3]), rotation_of(solved))
-    return pose_from_rotation_translation(rotation, length * (translation_of(solved) + 10 * vector[:, 3:]))
+    return pose_from_rotation_translation(rotation, length * (translation_of(solved) + change))
 
 
 class CameraNet(tf.keras.Model):

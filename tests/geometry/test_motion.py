@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from glnet_tf.geometry.camera import pixel_grid
+from glnet_tf.geometry.epipolar import essential_matrix, fundamental_matrix, sampson_residual
 from glnet_tf.geometry.motion import motion_from_flow
 from glnet_tf.geometry.rigid import rigid_flow
 from glnet_tf.geometry.transform import inverse, pose_from_vector
@@ -93,3 +95,15 @@ def test_no_gradient_passes():
         tape.watch([flow, intrinsics])
         solved = motion_from_flow(flow, NOTHING, intrinsics)
     assert tape.gradient(solved, [flow, intrinsics]) == [None, None]
+
+
+def test_the_misfit_is_the_median_sampson_distance_where_points_lie_before_the_camera():
+    vector = MOTIONS["forward"]
+    noise = np.random.default_rng(1).normal(0, 0.3, (1, *SIZE, 2)).astype(np.float32)
+    flow = rigid_flow(depth(), K, pose(vector)) + noise
+    solved = motion_from_flow(flow, NOTHING, K)
+    fundamental = fundamental_matrix(essential_matrix(solved.pose), K)
+    grid = pixel_grid(*SIZE)
+    distances = sampson_residual(fundamental, grid, grid + flow).numpy()
+    # The solver looks at a part of the pixels, and points behind the camera count more.
+    np.testing.assert_allclose(solved.misfit[0], np.median(distances), rtol=0.2)

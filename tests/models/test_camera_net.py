@@ -8,7 +8,7 @@ import tensorflow as tf
 from glnet_tf.config import ModelConfig
 from glnet_tf.geometry.rigid import rigid_flow
 from glnet_tf.geometry.transform import inverse, pose_from_vector
-from glnet_tf.models.camera_net import corrected
+from glnet_tf.models.camera_net import POSE_UNIT, corrected
 from glnet_tf.models.depth_net import START_DISPARITY
 from glnet_tf.models.glnet import GLNet
 from glnet_tf.structures import FRAMES, PAIRS, SCALES, Snippet
@@ -24,12 +24,12 @@ def test_without_correction_the_median_depth_is_where_depth_net_starts():
     np.testing.assert_allclose(pose[:, :3, 3], SOLVED[:, :3, 3] * 0.2 / START_DISPARITY, rtol=1e-6)
 
 
-def test_a_correction_turns_after_the_solved_rotation_and_shifts_in_tenths():
-    vector = tf.constant([[0.02, 0.0, 0.0, 0.1, 0.0, 0.0]])
+def test_a_correction_turns_after_the_solved_rotation_and_shifts_by_a_tenth_per_unit():
+    vector = tf.constant([[0.02, 0.0, 0.0, POSE_UNIT, 0.0, 0.0]])
     pose = corrected(SOLVED, tf.constant([START_DISPARITY]), vector)
     turned = pose_from_vector(tf.pad(vector[:, :3], [[0, 0], [0, 3]]))[:, :3, :3] @ SOLVED[:, :3, :3]
     np.testing.assert_allclose(pose[:, :3, :3], turned, atol=1e-6)
-    np.testing.assert_allclose(pose[0, :3, 3], [1.0, 0.6, -0.8], atol=1e-6)
+    np.testing.assert_allclose(pose[0, :3, 3], [0.1, 0.6, -0.8], atol=1e-6)
 
 
 class ExactFlow(tf.keras.Model):
