@@ -15,6 +15,8 @@ SCALES = 4
 
 # Ordered pairs (a, b) of frame indices within a snippet (t-1, t, t+1) = (0, 1, 2). Pair k's reverse is REVERSE[k].
 PAIRS = ((1, 0), (1, 2), (0, 1), (2, 1))
+FIRST = [a for a, _ in PAIRS]
+SECOND = [b for _, b in PAIRS]
 REVERSE = (2, 3, 0, 1)
 
 

@@ -20,10 +20,19 @@ from glnet_tf.losses.photometric import Moments, adaptive_photometric_loss, mome
 from glnet_tf.losses.reduction import norm
 from glnet_tf.losses.smoothness import depth_smoothness, flow_smoothness
 from glnet_tf.losses.structure import structure_loss
-from glnet_tf.structures import FRAMES, PAIRS, REVERSE, SCALES, LossReport, Predictions, Snippet, merge, split
-
-FIRST = [a for a, _ in PAIRS]
-SECOND = [b for _, b in PAIRS]
+from glnet_tf.structures import (
+    FIRST,
+    FRAMES,
+    PAIRS,
+    REVERSE,
+    SCALES,
+    SECOND,
+    LossReport,
+    Predictions,
+    Snippet,
+    merge,
+    split,
+)
 
 # Flow and its return may differ by this much before a pixel counts as occluded: pixels, share of the flow.
 OCCLUSION_ALPHA = 3.0

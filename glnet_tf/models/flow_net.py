@@ -10,13 +10,10 @@ from glnet_tf.geometry.sampling import warp
 from glnet_tf.models.decoder import Decoder
 from glnet_tf.models.encoders import build_encoder
 from glnet_tf.models.matching import cost_volume, expected_displacement, standardised
-from glnet_tf.structures import PAIRS, merge, split
+from glnet_tf.structures import FIRST, PAIRS, SECOND, merge, split
 
 # The decoders speak in tenths of the image's width, so that their outputs stay near one at every level.
 FLOW_UNIT = 0.1
-
-FIRST = [a for a, _ in PAIRS]
-SECOND = [b for _, b in PAIRS]
 
 
 class StackedFlowNet(tf.keras.Model):
