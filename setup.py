@@ -33,6 +33,7 @@ setup(
     description="Self-supervised depth, optical flow and camera motion from monocular video, in TensorFlow",
     license="Apache-2.0",
     packages=find_packages(include=["glnet_tf*"]),
+    package_data={"glnet_tf.data": ["kitti_eigen_test.json"]},
     python_requires=">=3.9,<3.12",
     install_requires=REQUIREMENTS,
     extras_require=EXTRAS,

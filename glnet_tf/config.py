@@ -34,12 +34,27 @@ class DataConfig(Checked):
 
     dataset: str = setting(
         "folder",
-        "kind of source: folder, kitti_odometry, kitti_raw or street; several, separated by commas, are joined",
+        "kind of source: folder, video, kitti_odometry, kitti_raw, kitti_flow, cityscapes, rgbd, middlebury_flow, "
+        "records or street; several, separated by commas, are joined",
     )
     data_dir: str = setting("", "folder of the data set; several, separated by commas, one per entry of dataset")
     split: str = setting("", "scenes or sequences to use, separated by commas; empty: all")
     holdout_frames: int = setting(0, "frames at the end of a scene left out of training, for validation", low=0)
     holdout_scenes: str = setting("", "scenes that holdout_frames is meant for, separated by commas; empty: all")
+    kitti_camera: str = setting("left", "colour cameras of KITTI raw that are used", choices=("left", "right", "both"))
+    depth_dir: str = setting("", "folder of KITTI's improved depth (holds train/ and val/); empty: the LiDAR's own")
+    lidar_depth: str = setting(
+        "camera",
+        "depth of a LiDAR point: camera (z of the camera, as everywhere here) or velodyne (ahead of the LiDAR, 0.27 m "
+        "more, as in the published tables)",
+        choices=("camera", "velodyne"),
+    )
+    min_parallax: float = setting(
+        -1.0,
+        "parallax between neighbouring frames, thousandths of the image's width, below which a training snippet is "
+        "left out as static; 0: none is; negative: 1 for kitti_raw, whose cars stop, and 0 for the others",
+    )
+    cache_dir: str = setting("~/.cache/glnet_tf", "folder for what is measured or converted only once; empty: none")
     image_height: int = setting(128, "height of the network's images, pixels; a multiple of 32", low=32)
     image_width: int = setting(416, "width of the network's images, pixels; a multiple of 32", low=32)
     batch_size: int = setting(4, "snippets per training step", low=1)
@@ -49,6 +64,7 @@ class DataConfig(Checked):
     street_frames: int = setting(60, "rendered frames per street (dataset street)", low=3)
     streets: int = setting(8, "number of rendered streets (dataset street)", low=1)
     validation_streets: int = setting(0, "further streets, rendered only for validation (dataset street)", low=0)
+    street_style: str = setting("town", "look of the rendered streets", choices=("town", "country"))
     street_seed: int = setting(0, "seed of the first street; street i has seed street_seed + i", low=0)
 
     def __post_init__(self) -> None:
@@ -56,6 +72,35 @@ class DataConfig(Checked):
         for name in ("image_height", "image_width"):
             if getattr(self, name) % 32:
                 raise ConfigError(f"--{name}={getattr(self, name)}: expected a multiple of 32, the encoders' stride")
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationConfig(Checked):
+    """What is judged, and by which protocol."""
+
+    task: str = setting("depth", "what is judged", choices=("depth", "flow", "odometry", "intrinsics"))
+    predictions: str = setting(
+        "",
+        "folder with anyone's predictions instead of a run's, named as the frames: depth SCENE/FRAME.npz or 16-bit PNG "
+        "(metres times 256), flow .flo, .npz or KITTI's PNG, odometry SCENE.txt (KITTI or TUM)",
+    )
+    scaling: str = setting(
+        "median",
+        "scale of the predicted depth: median (of each image, by the truth), set (one for all images), none (metres)",
+        choices=("median", "set", "none"),
+    )
+    crop: str = setting(
+        "auto",
+        "part of the image in which depth counts: garg (published for raw LiDAR), none, auto (garg for raw LiDAR only)",
+        choices=("auto", "garg", "none"),
+    )
+    max_depth: float = setting(80.0, "true depth beyond this does not count, metres", low=0.01)
+    alignment: str = setting(
+        "sim3",
+        "how a whole trajectory is put onto the truth: sim3, scale (first poses and one scale), none (metres)",
+        choices=("sim3", "scale", "none"),
+    )
+    output: str = setting("", "JSON file for protocol and metrics, with a CSV file of that name beside it")
 
 
 @dataclasses.dataclass(frozen=True)

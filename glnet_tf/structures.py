@@ -38,6 +38,17 @@ class Snippet(NamedTuple):
     mirrored: tf.Tensor
 
 
+def snippet_signature(height: int, width: int) -> Snippet:
+    """Returns the shapes of a batch of any size."""
+    return Snippet(
+        images=tf.TensorSpec([None, FRAMES, height, width, 3], tf.float32),
+        intrinsics=tf.TensorSpec([None, 3, 3], tf.float32),
+        camera=tf.TensorSpec([None], tf.int32),
+        index=tf.TensorSpec([None], tf.int64),
+        mirrored=tf.TensorSpec([None], tf.bool),
+    )
+
+
 class GroundTruth(NamedTuple):
     """What a source knows about a snippet's middle frame; zeros where it knows nothing.
 
@@ -45,6 +56,7 @@ class GroundTruth(NamedTuple):
       depth: [B, H, W, 1] depth z of frame t in metres, 0 where there is none.
       flow: [B, H, W, 2] flow (u, v) in pixels from frame t to frame t+1.
       flow_valid: [B, H, W, 1] 1 where `flow` is known.
+      visible: [B, H, W, 1] 1 where `flow` is known and leads to a point that frame t+1 shows.
       moving: [B, H, W, 1] 1 on independently moving objects of frame t.
       poses: [B, 2, 4, 4] T from camera t-1 to t and from camera t to t+1 (metres); all zeros when unknown.
     """
@@ -52,6 +64,7 @@ class GroundTruth(NamedTuple):
     depth: tf.Tensor
     flow: tf.Tensor
     flow_valid: tf.Tensor
+    visible: tf.Tensor
     moving: tf.Tensor
     poses: tf.Tensor
 

@@ -20,7 +20,7 @@ ALLOWED = {
     "geometry": BASE,
     "losses": BASE | {"geometry"},
     "models": BASE | {"geometry.camera", "geometry.transform", "geometry.sampling", "geometry.motion"},
-    "data": BASE | {"geometry.camera"},
+    "data": BASE | {"geometry.camera", "evaluation.kitti_depth"},
     "evaluation": {"errors", "config"},
     "pictures": BASE,
     "training": BASE | {"models", "losses", "data", "geometry", "evaluation", "pictures"},

@@ -9,6 +9,9 @@ import tensorflow as tf
 
 from glnet_tf.structures import GroundTruth
 
+# Which snippets of a video a source yields, see snippet_frames.
+PARTS = ("train", "validation", "all", "frames")
+
 
 class Source(abc.ABC):
     """Videos, seen as a numbered list of snippets of three frames.
@@ -17,12 +20,14 @@ class Source(abc.ABC):
       name: what messages call it (its folder).
       cameras: names of the cameras; `load` returns indices into them.
       calibrated: whether K is known for every snippet.
+      depth_truth: where the true depth comes from; empty without one.
       skipped: what was left out when the source was opened, one line each, with the reason.
     """
 
     name: str
     cameras: tuple[str, ...]
     calibrated: bool
+    depth_truth: str = ""
     skipped: tuple[str, ...]
 
     @abc.abstractmethod
@@ -47,24 +52,34 @@ class Source(abc.ABC):
         """Returns the names of a snippet's three frames."""
 
     @abc.abstractmethod
+    def label(self, index: int) -> str:
+        """Returns SCENE/FRAME of a snippet's middle frame, by which predictions and splits name it."""
+
+    @abc.abstractmethod
     def ground_truth(self, index: int) -> GroundTruth | None:
         """Returns what is known about a snippet (unbatched NumPy arrays of the source's own size), or None."""
 
 
-def snippet_middles(runs: np.ndarray, stride: int, holdout_frames: int, part: str) -> np.ndarray:
-    """Returns the middle frames of all snippets (t - stride, t, t + stride) of one scene.
+def snippet_frames(runs: np.ndarray, stride: int, holdout_frames: int, part: str) -> np.ndarray:
+    """Returns the frames (t - stride, t, t + stride) of all snippets of one scene.
 
     Args:
       runs: [F] number of the uninterrupted run that each frame belongs to, non-decreasing but for the -1 of a frame
         that cannot be used.
       stride: frames between the frames of a snippet.
       holdout_frames: frames at the scene's end that are kept for validation.
-      part: "train": snippets that touch none of those frames; "validation": snippets of those frames only.
+      part: "train": snippets that touch none of those frames; "validation": snippets of those frames only; "all":
+        all snippets; "frames": one for every usable frame, in which a frame without a neighbour stands in for it.
 
     Returns:
-      [S] int64 indices into the scene's frames; no snippet reaches from one run into another.
+      [S, 3] int64 indices into the scene's frames; no snippet reaches from one run into another.
     """
-    first, last = np.arange(len(runs))[: -2 * stride], np.arange(len(runs))[2 * stride :]
+    middle = np.arange(len(runs))
+    frames = middle[:, np.newaxis] + stride * np.array([-1, 0, 1])
+    inside = (frames >= 0) & (frames < len(runs))
+    of_run = inside & (runs[np.where(inside, frames, 0)] == runs[:, np.newaxis]) & (runs[:, np.newaxis] >= 0)
+    if part == "frames":
+        return np.where(of_run, frames, middle[:, np.newaxis])[runs >= 0]
     boundary = len(runs) - holdout_frames
-    inside = last < boundary if part == "train" else first >= boundary
-    return (first + stride)[inside & (runs[first] == runs[last]) & (runs[first] >= 0)]
+    wanted = {"train": frames[:, 2] < boundary, "validation": frames[:, 0] >= boundary, "all": True}[part]
+    return frames[of_run.all(axis=1) & wanted]

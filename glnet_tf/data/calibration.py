@@ -10,7 +10,7 @@ from glnet_tf.errors import DataError
 
 
 def read_numbers(file: Path) -> list[list[float]]:
-    """Returns the numbers of a text file, line by line, without empty lines.
+    """Returns the numbers of a text file, line by line, without empty lines and comments (from # on).
 
     Raises:
       DataError: the file cannot be read, or a word is not a number.
@@ -18,7 +18,7 @@ def read_numbers(file: Path) -> list[list[float]]:
     rows = []
     for number, line in enumerate(read_lines(file), start=1):
         try:
-            row = [float(word) for word in line.replace(",", " ").split()]
+            row = [float(word) for word in line.partition("#")[0].replace(",", " ").split()]
         except ValueError:
             raise DataError(
                 f"{file}:{number}: {line.strip()[:60]!r}: expected numbers only; correct the line"
@@ -52,7 +52,18 @@ def read_intrinsics(file: Path) -> np.ndarray:
 
 
 def read_projection(file: Path, key: str) -> np.ndarray:
-    """Returns K, [3, 3] in pixels, of the 3x4 projection matrix in a line `key: ...` of a KITTI calibration file."""
+    """Returns the projection P = K [I | t], [3, 4] in pixels, in the line `key: ...` of a KITTI calibration file."""
+    projection = np.reshape(read_calibration_numbers(file, key, 12), (3, 4))
+    check_intrinsics(projection[:, :3], file)
+    return projection
+
+
+def read_calibration_numbers(file: Path, key: str, count: int) -> list[float]:
+    """Returns the numbers in the line `key: ...` of a KITTI calibration file.
+
+    Raises:
+      DataError: there is no such line, or it does not hold `count` finite numbers.
+    """
     if not file.is_file():
         raise DataError(
             f"{file}: is missing: expected the calibration with a line {key}; copy it from the KITTI download"
@@ -65,12 +76,12 @@ def read_projection(file: Path, key: str) -> np.ndarray:
             numbers = [float(word) for word in values.split()]
         except ValueError:
             numbers = []
-        if len(numbers) != 12:
+        if len(numbers) != count or not np.isfinite(numbers).all():
             raise DataError(
-                f"{file}: {line.strip()[:60]!r}: expected {key}: and 12 numbers; copy it from the KITTI download"
+                f"{file}: {line.strip()[:60]!r}: expected {key}: and {count} numbers; copy it from the KITTI download"
             )
-        return check_intrinsics(np.reshape(numbers, (3, 4))[:, :3], file)
-    raise DataError(f"{file}: has no line {key}: expected it with 12 numbers; copy the file from the KITTI download")
+        return numbers
+    raise DataError(f"{file}: has no line {key}: expected it with {count} numbers; copy the file from the download")
 
 
 def check_intrinsics(intrinsics: np.ndarray, file: Path) -> np.ndarray:

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import os
-import re
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Callable, NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 
-from glnet_tf.data.base import Source, snippet_middles
+from glnet_tf.config import DataConfig
+from glnet_tf.data.base import Source, snippet_frames
+from glnet_tf.data.images import common_size, decode, image_sizes, uninterrupted_runs
+from glnet_tf.data.parallax import scene_parallax, static_snippets
 from glnet_tf.errors import ConfigError, DataError
-from glnet_tf.structures import GroundTruth
+from glnet_tf.structures import FRAMES, GroundTruth
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+DEFAULTS = DataConfig()
 
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """One video as image files.
+    """One video as image files, and what is known about its frames.
 
     Attributes:
       name: what `--split` calls it.
@@ -31,6 +31,9 @@ class Scene:
       camera: name of the camera that filmed it.
       intrinsics: [3, 3] K in pixels of the files, or None.
       poses: [F, 4, 4] camera to world of every file, metres, or None.
+      depth: from the number of a frame to its depth, [h, w] in metres, 0 where unknown, or None without one.
+      flow: from the number of a frame to its flow to the next one, or None without one.
+      used_rows: share of the images' rows, from the top, that show the world and not the car that carries the camera.
     """
 
     name: str
@@ -38,183 +41,162 @@ class Scene:
     camera: str
     intrinsics: np.ndarray | None = None
     poses: np.ndarray | None = None
+    depth: Callable[[int], np.ndarray | None] | None = None
+    flow: Callable[[int], FlowTruth | None] | None = None
+    used_rows: float = 1.0
+
+
+class FlowTruth(NamedTuple):
+    """Flow of a frame to the next, [h, w, 2] pixels, and where, [h, w] each: known, to a visible point, of a mover."""
+
+    flow: np.ndarray
+    valid: np.ndarray
+    visible: np.ndarray
+    moving: np.ndarray
 
 
 class SceneSource(Source):
     """Snippets of scenes: three readable frames of one uninterrupted run of one scene.
 
+    A data set derives from it and says where its scenes are and how one is read.
+
     Args:
-      name: what messages call the source.
-      scenes: the videos.
-      stride, holdout_frames, part: see `snippet_middles`.
-      holdout_scenes: comma-separated names of the scenes that `holdout_frames` is meant for; empty: all.
+      root: folder of the data set.
+      split: comma-separated names of scenes; empty: all.
+      part: see `base.snippet_frames`.
+      config: stride, held-out frames and what the data set asks for; its dataset, data_dir and split do not matter.
 
     Raises:
       DataError: no snippet remains, or the frames of a scene differ in size, or K does not fit them.
     """
 
-    def __init__(
-        self, name: str, scenes: Iterable[Scene], stride: int, holdout_frames: int, part: str, holdout_scenes: str = ""
-    ) -> None:
-        self.name = name
-        self.scenes = tuple(scenes)
+    def __init__(self, root: str | Path, split: str = "", part: str = "train", config: DataConfig = DEFAULTS) -> None:
+        self.name, self.root, self.config = str(root), Path(root), config
+        places = select_scenes(self.discover(self.root, config), split, root)
+        excluded = {name: reason for name in places if (reason := self.exclusion(name, part))}
+        self.scenes = tuple(self.read_scene(name, place) for name, place in places.items() if name not in excluded)
         self.cameras = tuple(dict.fromkeys(scene.camera for scene in self.scenes))
         self.calibrated = all(scene.intrinsics is not None for scene in self.scenes)
         self._paths = [file for scene in self.scenes for file in scene.files]
         self._starts = np.cumsum([0] + [len(scene.files) for scene in self.scenes])
-        self._stride = stride
-        held_scenes = split_names(holdout_scenes)
-        skipped: list[str] = []
-        middles = []
         self._sizes = []
+        skipped = [f"{name}: {reason}" for name, reason in excluded.items()]
+        found = [np.zeros((0, 3), np.int64)]
         for scene, start in zip(self.scenes, self._starts):
-            sizes = image_sizes(scene.files)
-            readable = np.array([size is not None for size in sizes], bool)
-            skipped += [f"{file}: not a JPEG or PNG image" for file, good in zip(scene.files, readable) if not good]
-            self._sizes.append(common_size(scene.files, sizes))
-            check_intrinsics_fit(scene, self._sizes[-1])
-            runs = np.where(readable, uninterrupted_runs(scene.files, readable), -1)
-            held = holdout_frames if not held_scenes or scene.name in held_scenes else 0
-            found = snippet_middles(runs, stride, held, part)
-            if not len(found):
-                skipped.append(f"{scene.name}: no snippet, {_few(readable.sum(), len(np.unique(runs[readable])))}")
-            middles.append(start + found)
+            size, frames, reasons = self._snippets(scene, part)
+            self._sizes.append(size)
+            skipped += reasons
+            found.append(start + frames)
         self.skipped = tuple(skipped)
-        self._middles = np.concatenate(middles) if middles else np.zeros(0, np.int64)
+        self._frames = np.concatenate(found)
         # Of several sources, some may have no scene that is held out; their cameras keep their numbers all the same.
-        if not len(self._middles) and not (part == "validation" and held_scenes):
+        if not len(self._frames) and not (part == "validation" and config.holdout_scenes):
             raise DataError(
-                f"{name}: no snippet for {part} (stride {stride}, holdout_frames {holdout_frames}): expected a scene "
-                f"with {2 * stride + 1} consecutive readable frames; {'; '.join(skipped[:5])}"
+                f"{root}: no snippet for {part} (stride {config.stride}, holdout_frames {config.holdout_frames}): "
+                f"expected a scene with {2 * config.stride + 1} consecutive readable frames; {'; '.join(skipped[:5])}"
             )
-        self._scene_of = np.searchsorted(self._starts, self._middles, side="right") - 1
+        self._scene_of = np.searchsorted(self._starts, self._frames[:, 1], side="right") - 1
         self._make_tables()
+
+    @staticmethod
+    @abc.abstractmethod
+    def discover(root: Path, config: DataConfig) -> dict[str, Path]:
+        """Returns where each scene under a root is, by name."""
+
+    @abc.abstractmethod
+    def read_scene(self, name: str, place: Path) -> Scene:
+        """Returns the scene at a place that `discover` found."""
+
+    def exclusion(self, name: str, part: str) -> str:
+        """Returns why a scene does not belong to a part; empty if it does."""
+        return ""
+
+    def _snippets(self, scene: Scene, part: str) -> tuple[tuple[int, int], np.ndarray, list[str]]:
+        """The size of a scene's files (height, width), the frames of its snippets [S, 3], and what was left out."""
+        sizes = image_sizes(scene.files)
+        readable = np.array([size is not None for size in sizes], bool)
+        skipped = [f"{file}: not a JPEG or PNG image" for file, good in zip(scene.files, readable) if not good]
+        size = common_size(scene.files, sizes)
+        check_intrinsics_fit(scene, size)
+        runs = np.where(readable, uninterrupted_runs(scene.files, readable), -1)
+        held_scenes = split_names(self.config.holdout_scenes)
+        held = self.config.holdout_frames if not held_scenes or scene.name in held_scenes else 0
+        frames = snippet_frames(runs, self.config.stride, held, part)
+        if part in ("train", "validation") and self.config.min_parallax > 0 and len(frames):
+            steps = scene_parallax(scene.files, scene.intrinsics, scene.used_rows, self.config.cache_dir)
+            static = static_snippets(frames, steps, self.config.min_parallax)
+            if static.any():
+                skipped.append(f"{scene.name}: {_left_out_as_static(static.sum(), self.config.min_parallax)}")
+            frames = frames[~static]
+        if not len(frames):
+            skipped.append(f"{scene.name}: no snippet, {_few(readable.sum(), len(np.unique(runs[readable])))}")
+        return size, frames, skipped
 
     def _make_tables(self) -> None:
         unknown = np.zeros((3, 3))
         known = [unknown if scene.intrinsics is None else scene.intrinsics for scene in self.scenes]
-        cameras = [self.cameras.index(scene.camera) for scene in self.scenes]
+        rows = [_used_height(scene, size) for scene, size in zip(self.scenes, self._sizes)]
         # Input pipelines run on the CPU, and a table on a GPU would be copied for each snippet.
         with tf.device("/cpu:0"):
-            self._path_table = tf.constant([os.fsencode(path) for path in self._paths])
-            self._middle_table = tf.constant(self._middles, tf.int64)
+            self._path_table = tf.constant([os.fsencode(path) for path in self._paths], tf.string)
+            self._frame_table = tf.constant(self._frames, tf.int64)
             self._scene_table = tf.constant(self._scene_of, tf.int64)
-            self._intrinsics_table = tf.constant(np.stack(known), tf.float32)
-            self._camera_table = tf.constant(cameras, tf.int32)
+            self._intrinsics_table = tf.constant(np.reshape(known, (-1, 3, 3)), tf.float32)
+            self._camera_table = tf.constant([self.cameras.index(scene.camera) for scene in self.scenes], tf.int32)
+            self._row_table = tf.constant(rows, tf.int32)
 
     def __len__(self) -> int:
-        return len(self._middles)
+        return len(self._frames)
 
     def load(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        middle, scene = self._middle_table[index], self._scene_table[index]
-        frames = [decode(self._path_table[middle + step * self._stride]) for step in (-1, 0, 1)]
-        return tf.stack(frames), self._intrinsics_table[scene], self._camera_table[scene]
+        frames, scene = tf.unstack(self._frame_table[index], num=FRAMES), self._scene_table[index]
+        images = tf.stack([decode(self._path_table[frame]) for frame in frames])
+        return images[:, : self._row_table[scene]], self._intrinsics_table[scene], self._camera_table[scene]
 
     def files(self, index: int) -> tuple[str, str, str]:
-        before, middle, after = (self._paths[self._middles[index] + step * self._stride] for step in (-1, 0, 1))
+        before, middle, after = (self._paths[frame] for frame in self._frames[index])
         return before, middle, after
+
+    def label(self, index: int) -> str:
+        return f"{self.scenes[self._scene_of[index]].name}/{Path(self.files(index)[1]).stem.split('.')[0]}"
 
     def ground_truth(self, index: int) -> GroundTruth | None:
         number = self._scene_of[index]
-        poses = self.scenes[number].poses
-        if poses is None:
+        scene, size = self.scenes[number], self._sizes[number]
+        before, frame, after = (int(frame - self._starts[number]) for frame in self._frames[index])
+        depth = None if scene.depth is None else scene.depth(frame)
+        flow = None if scene.flow is None or after != frame + 1 else scene.flow(frame)
+        motions = np.zeros((2, 4, 4))
+        if scene.poses is not None:
+            earlier, later = scene.poses[[before, frame]], scene.poses[[frame, after]]
+            motions = np.linalg.inv(later) @ earlier
+        if depth is None and flow is None and scene.poses is None:
             return None
-        frame = self._middles[index] - self._starts[number]
-        earlier, later = poses[[frame - self._stride, frame]], poses[[frame, frame + self._stride]]
-        motions = (np.linalg.inv(later) @ earlier).astype(np.float32)
-        nothing = np.zeros((*self._sizes[number], 1), np.float32)
-        return GroundTruth(nothing, np.repeat(nothing, 2, axis=-1), nothing, nothing, motions)
+        for kind, value in (("depth", depth), ("flow", None if flow is None else flow.flow)):
+            if value is not None and value.shape[:2] != size:
+                raise DataError(
+                    f"{self.label(index)}: its true {kind} is {value.shape[1]}x{value.shape[0]} pixels: expected "
+                    f"{size[1]}x{size[0]} as its image; restore the file"
+                )
+        nothing = np.zeros(size, np.float32)
+        flow = flow or FlowTruth(np.zeros((*size, 2), np.float32), nothing, nothing, nothing)
+        masks = (nothing if depth is None else depth, flow.valid, flow.visible, flow.moving)
+        rows = _used_height(scene, size)
+        known, valid, visible, moving = (np.asarray(mask[:rows, :, np.newaxis], np.float32) for mask in masks)
+        return GroundTruth(known, flow.flow[:rows], valid, visible, moving, motions.astype(np.float32))
+
+
+def _used_height(scene: Scene, size: tuple[int, int]) -> int:
+    return round(scene.used_rows * size[0])
 
 
 def _few(readable: int, runs: int) -> str:
     return f"{readable} readable frames" + (f" in {runs} uninterrupted runs" if runs > 1 else "")
 
 
-def decode(path: tf.Tensor) -> tf.Tensor:
-    """Returns the image in a file as [h, w, 3] uint8 RGB: grey is repeated, alpha dropped, 16 bits are cut to 8."""
-    image = tf.io.decode_image(tf.io.read_file(path), channels=3, expand_animations=False)
-    return tf.ensure_shape(image, [None, None, 3])
-
-
-def image_files(folder: Path) -> tuple[str, ...]:
-    """Returns the images directly in a folder, in natural order (2 before 10).
-
-    Raises:
-      DataError: two files bear the same number, as a picture and its depth map would.
-    """
-    visible = (entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    files = [entry for entry in visible if entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file()]
-    # Names as 000001.left.png and 000001.depth.png are two views of one moment, never two frames of one video.
-    moments: dict[tuple[str, ...], str] = {}
-    for file in sorted(files):
-        digits = tuple(number.lstrip("0") for number in re.findall(r"\d+", file.stem))
-        if digits and digits in moments:
-            raise DataError(
-                f"{file}: has the number of {moments[digits]}: expected one image per frame; "
-                "move depth maps, masks and the images of other cameras to another folder"
-            )
-        moments[digits] = file.name
-    return tuple(str(file) for file in sorted(files, key=lambda file: natural_key(file.name)))
-
-
-def natural_key(name: str) -> list[tuple[int, str]]:
-    """Returns a sorting key under which numbers within names compare by value."""
-    return [(int(part), "") if part.isdecimal() else (0, part.lower()) for part in re.split(r"(\d+)", name) if part]
-
-
-def uninterrupted_runs(files: Sequence[str], readable: np.ndarray) -> np.ndarray:
-    """Returns the number of the run of consecutive frames that each file belongs to.
-
-    A frame that cannot be read ends a run. So does a gap in the numbering when every name is one number with the same
-    text around it: a step that differs from the scene's typical (median) one by half of it or more.
-
-    Args:
-      files: [F] paths in temporal order.
-      readable: [F] bool.
-
-    Returns:
-      [F] int64, non-decreasing.
-    """
-    breaks = ~readable
-    names = [re.fullmatch(r"(\D*)(\d+)(\D*)", Path(file).stem) for file in files]
-    if len(files) > 1 and all(names) and len({(name[1], name[3]) for name in names if name}) == 1:
-        steps = np.diff([int(name[2]) for name in names if name])
-        typical = np.sort(steps)[(len(steps) - 1) // 2]
-        breaks[1:] |= 2 * np.abs(steps - typical) >= typical
-    return np.cumsum(breaks)
-
-
-def image_sizes(files: Sequence[str]) -> list[tuple[int, int] | None]:
-    """Returns (height, width) of every image from its header, None where that cannot be read."""
-    with ThreadPoolExecutor(8) as pool:
-        return list(pool.map(_image_size, files))
-
-
-def _image_size(file: str) -> tuple[int, int] | None:
-    try:
-        with Image.open(file, formats=("JPEG", "PNG")) as image:
-            return image.height, image.width
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return None
-
-
-def common_size(files: Sequence[str], sizes: Sequence[tuple[int, int] | None]) -> tuple[int, int]:
-    """Returns the one (height, width) of a scene's readable images; (0, 0) if there are none.
-
-    Raises:
-      DataError: an image differs from the others.
-    """
-    counts = Counter(size for size in sizes if size is not None)
-    if not counts:
-        return 0, 0
-    expected = counts.most_common(1)[0][0]
-    for file, size in zip(files, sizes):
-        if size is not None and size != expected:
-            raise DataError(
-                f"{file}: is {size[1]}x{size[0]} pixels: expected {expected[1]}x{expected[0]} as most of its scene; "
-                "resize it, or move it to a scene of its own"
-            )
-    return expected
+def _left_out_as_static(count: int, least: float) -> str:
+    unit = "thousandth" if least == 1 else "thousandths"
+    return f"{count} snippets left out as static (parallax below {least:g} {unit} of the width)"
 
 
 def check_intrinsics_fit(scene: Scene, size: tuple[int, int]) -> None:

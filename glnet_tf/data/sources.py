@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -11,19 +12,30 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from glnet_tf.config import DataConfig
-from glnet_tf.data.base import Source, snippet_middles
-from glnet_tf.data.folder import FolderSource, folder_scenes
-from glnet_tf.data.kitti import KittiOdometrySource, KittiRawSource, odometry_sequences, raw_drives
+from glnet_tf.data.base import Source, snippet_frames
+from glnet_tf.data.cityscapes import CityscapesSource
+from glnet_tf.data.flow_pairs import KittiFlowSource, MiddleburyFlowSource
+from glnet_tf.data.folder import FolderSource
+from glnet_tf.data.kitti import KittiOdometrySource, KittiRawSource
+from glnet_tf.data.rgbd import RgbdSource
 from glnet_tf.data.scenes import SceneSource, split_names
 from glnet_tf.data.street import SKY_DEPTH, Street
+from glnet_tf.data.video import VideoSource
 from glnet_tf.errors import ConfigError, DataError
 from glnet_tf.structures import GroundTruth
 
-FILE_SOURCES: dict[str, tuple[type[SceneSource], Callable[[str], dict[str, Path]]]] = {
-    "folder": (FolderSource, folder_scenes),
-    "kitti_odometry": (KittiOdometrySource, odometry_sequences),
-    "kitti_raw": (KittiRawSource, raw_drives),
+FILE_SOURCES: dict[str, type[SceneSource]] = {
+    "folder": FolderSource,
+    "kitti_odometry": KittiOdometrySource,
+    "kitti_raw": KittiRawSource,
+    "kitti_flow": KittiFlowSource,
+    "cityscapes": CityscapesSource,
+    "rgbd": RgbdSource,
+    "middlebury_flow": MiddleburyFlowSource,
+    "video": VideoSource,
 }
+# Where cars wait at lights.
+DEFAULT_MIN_PARALLAX = {"kitti_raw": 1.0}
 KINDS = (*FILE_SOURCES, "street")
 
 
@@ -35,13 +47,14 @@ class StreetSource(Source):
       frames: per street.
       height, width: of the images, pixels.
       style: how the streets look, see `street.Street`.
-      stride, holdout_frames, part: see `base.snippet_middles`.
+      stride, holdout_frames, part: see `base.snippet_frames`.
 
     Raises:
       DataError: no snippet remains.
     """
 
     cameras = ("street",)
+    depth_truth = "rendered"
     calibrated = True
     skipped = ()
 
@@ -59,9 +72,9 @@ class StreetSource(Source):
         self.name = "street"
         self._streets = [Street(seed, frames, height, width, style=style) for seed in seeds]
         self._seeds, self._frames, self._stride = tuple(seeds), frames, stride
-        middles = snippet_middles(np.zeros(frames, np.int64), stride, holdout_frames, part)
-        self._middles = np.concatenate([number * frames + middles for number in range(len(self._streets))])
-        if not len(self._middles):
+        found = snippet_frames(np.zeros(frames, np.int64), stride, holdout_frames, part)
+        self._snippets = np.concatenate([number * frames + found for number in range(len(self._streets))])
+        if not len(self._snippets):
             raise DataError(
                 f"street: no snippet for {part} (stride {stride}, holdout_frames {holdout_frames}): expected "
                 f"{2 * stride + 1} frames or more of the {frames} per street; raise --street_frames"
@@ -72,37 +85,42 @@ class StreetSource(Source):
             images[number] = self._streets[street].frame(frame).image
         with tf.device("/cpu:0"):
             self._images = tf.constant(images)
-            self._middle_table = tf.constant(self._middles, tf.int64)
+            self._snippet_table = tf.constant(self._snippets, tf.int64)
             self._intrinsics = tf.constant(self._streets[0].intrinsics, tf.float32)
 
     def __len__(self) -> int:
-        return len(self._middles)
+        return len(self._snippets)
 
     def load(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        frames = self._middle_table[index] + self._stride * tf.constant([-1, 0, 1], tf.int64)
-        return tf.gather(self._images, frames), self._intrinsics, tf.constant(0, tf.int32)
+        return tf.gather(self._images, self._snippet_table[index]), self._intrinsics, tf.constant(0, tf.int32)
 
     def files(self, index: int) -> tuple[str, str, str]:
-        street, frame = divmod(int(self._middles[index]), self._frames)
         before, middle, after = (
-            f"street {self._seeds[street]} frame {frame + step * self._stride}" for step in (-1, 0, 1)
+            f"street {self._seeds[frame // self._frames]} frame {frame % self._frames}"
+            for frame in self._snippets[index]
         )
         return before, middle, after
 
+    def label(self, index: int) -> str:
+        street, frame = divmod(int(self._snippets[index, 1]), self._frames)
+        return f"street{self._seeds[street]}/{frame:06d}"
+
     def ground_truth(self, index: int) -> GroundTruth:
-        number, frame = divmod(int(self._middles[index]), self._frames)
+        number = int(self._snippets[index, 1]) // self._frames
         street = self._streets[number]
+        before, frame, after = (int(frame) - number * self._frames for frame in self._snippets[index])
         rendered = street.frame(frame)
-        flow, visible = street.flow(frame, frame + self._stride)
+        flow, visible = street.flow(frame, after)
         depth = np.where(rendered.depth < SKY_DEPTH, rendered.depth, 0.0)
+        motions = np.stack([street.relative_pose(before, frame), street.relative_pose(frame, after)])
+        seen = visible[..., np.newaxis].astype(np.float32)
         return GroundTruth(
             depth=depth[..., np.newaxis].astype(np.float32),
             flow=np.asarray(flow, np.float32),
-            flow_valid=visible[..., np.newaxis].astype(np.float32),
+            flow_valid=seen,
+            visible=seen,
             moving=rendered.moving[..., np.newaxis].astype(np.float32),
-            poses=np.stack([street.relative_pose(i, i + self._stride) for i in (frame - self._stride, frame)]).astype(
-                np.float32
-            ),
+            poses=motions.astype(np.float32),
         )
 
 
@@ -117,6 +135,7 @@ class JoinedSource(Source):
         self.sources = tuple(sources)
         self.name = ",".join(source.name for source in sources)
         self.calibrated = all(source.calibrated for source in sources)
+        self.depth_truth = ",".join(dict.fromkeys(source.depth_truth for source in sources))
         self.skipped = tuple(line for source in sources for line in source.skipped)
         self.cameras = _distinct_cameras(self.sources)
         self._starts = np.cumsum([0] + [len(source) for source in sources])
@@ -142,6 +161,10 @@ class JoinedSource(Source):
         source, local = self._locate(index)
         return source.files(local)
 
+    def label(self, index: int) -> str:
+        source, local = self._locate(index)
+        return source.label(local)
+
     def ground_truth(self, index: int) -> GroundTruth | None:
         source, local = self._locate(index)
         return source.ground_truth(local)
@@ -159,7 +182,7 @@ def open_source(config: DataConfig, part: str) -> Source:
 
     Args:
       config: kinds, folders, scenes, stride and held-out frames.
-      part: "train": all but the held-out frames; "validation": the held-out frames only.
+      part: "train": all but the held-out frames; "validation": these only; "all", "frames": see `base.snippet_frames`.
 
     Returns:
       One source; several kinds are joined.
@@ -198,7 +221,10 @@ def _splits(config: DataConfig, kinds: Sequence[str], roots: Sequence[str]) -> l
     wanted = split_names(config.split)
     if not wanted:
         return [""] * len(kinds)
-    scenes = [list(FILE_SOURCES[kind][1](root)) if kind in FILE_SOURCES else [] for kind, root in zip(kinds, roots)]
+    scenes = [
+        list(FILE_SOURCES[kind].discover(Path(root), config)) if kind in FILE_SOURCES else []
+        for kind, root in zip(kinds, roots)
+    ]
     for name in wanted:
         if not any(name in names for names in scenes):
             known = ", ".join([name for names in scenes for name in names][:20])
@@ -220,9 +246,11 @@ def _open_one(kind: str, root: str, split: str, config: DataConfig, part: str) -
             config.street_frames,
             config.image_height,
             config.image_width,
+            config.street_style,
             stride=config.stride,
             holdout_frames=config.holdout_frames,
             part=part,
         )
-    source: Callable[..., Source] = FILE_SOURCES[kind][0]
-    return source(root, split, config.stride, config.holdout_frames, part, config.holdout_scenes)
+    if config.min_parallax < 0:
+        config = dataclasses.replace(config, min_parallax=DEFAULT_MIN_PARALLAX.get(kind, 0.0))
+    return FILE_SOURCES[kind](root, split, part, config)

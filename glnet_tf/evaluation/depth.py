@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from glnet_tf.errors import DataError
+
 MIN_DEPTH = 1e-3
 MAX_DEPTH = 80.0
+# Shares of the height and of the width between which raw LiDAR counts: Garg et al., ECCV 2016.
+GARG_ROWS = (0.40810811, 0.99189189)
+GARG_COLUMNS = (0.03594771, 0.96405229)
 
 
 class DepthMetrics(NamedTuple):
-    """Errors of one image, or averaged over images, and the median scale that was applied."""
+    """Errors of one image, or averaged over images, and the scale that was applied."""
 
     abs_rel: float
     sq_rel: float
@@ -23,17 +29,28 @@ class DepthMetrics(NamedTuple):
     scale: float
 
 
-def depth_metrics(truth: np.ndarray, predicted: np.ndarray, max_depth: float = MAX_DEPTH) -> DepthMetrics:
-    """Compares one depth map with the truth after scaling it by median(truth) / median(predicted).
+def depth_metrics(
+    truth: np.ndarray,
+    predicted: np.ndarray,
+    max_depth: float = MAX_DEPTH,
+    scale: float | None = None,
+    mask: np.ndarray | None = None,
+) -> DepthMetrics:
+    """Compares one depth map with the truth after scaling it.
 
     Args:
       truth: [H, W] metres; pixels outside (MIN_DEPTH, max_depth) do not count.
       predicted: [H, W], up to scale.
       max_depth: the cap, metres.
+      scale: the factor for the prediction; None: median(truth) / median(predicted) over the pixels that count.
+      mask: [H, W] bool, True where pixels may count, as from garg_crop; None: everywhere.
+
+    Raises:
+      DataError: no pixel counts, or the prediction there is not positive and finite.
     """
-    valid = (truth > MIN_DEPTH) & (truth < max_depth)
-    truth, predicted = truth[valid], predicted[valid]
-    scale = float(np.median(truth) / np.median(predicted))
+    truth, predicted = _evaluated(truth, predicted, max_depth, mask)
+    if scale is None:
+        scale = float(np.median(truth) / np.median(predicted))
     predicted = np.clip(predicted * scale, MIN_DEPTH, max_depth)
     difference = truth - predicted
     ratio = np.maximum(truth / predicted, predicted / truth)
@@ -49,6 +66,50 @@ def depth_metrics(truth: np.ndarray, predicted: np.ndarray, max_depth: float = M
     )
 
 
+def depth_table(metrics: Sequence[DepthMetrics]) -> dict[str, float]:
+    """Averages the metrics of images, at least one.
+
+    Returns:
+      The mean of every error over images by its name; scale_median; scale_std, the standard deviation of
+      scale / scale_median as Godard et al. (ICCV 2019) report it: 0 says that one scale fits every image; images.
+    """
+    columns = {name: np.array(column) for name, column in zip(DepthMetrics._fields, zip(*metrics))}
+    scales = columns.pop("scale")
+    means = {name: float(np.mean(column)) for name, column in columns.items()}
+    median = float(np.median(scales))
+    return {**means, "scale_median": median, "scale_std": float(np.std(scales / median)), "images": len(metrics)}
+
+
+def common_scale(
+    truths: Sequence[np.ndarray],
+    predictions: Sequence[np.ndarray],
+    masks: Sequence[np.ndarray] | None = None,
+    max_depth: float = MAX_DEPTH,
+) -> float:
+    """Returns one scale for a whole set: the median over images of median(truth) / median(predicted).
+
+    Args:
+      truths, predictions, masks, max_depth: as for depth_metrics, one per image; the set has at least one image.
+
+    Raises:
+      DataError: as from depth_metrics.
+    """
+    ratios = []
+    for truth, predicted, mask in zip(truths, predictions, [None] * len(truths) if masks is None else masks):
+        truth, predicted = _evaluated(truth, predicted, max_depth, mask)
+        ratios.append(np.median(truth) / np.median(predicted))
+    return float(np.median(ratios))
+
+
+def garg_crop(height: int, width: int) -> np.ndarray:
+    """Returns where raw LiDAR counts as ground truth, [H, W] bool: the bounds are cut to integers, as published."""
+    top, bottom = (int(share * height) for share in GARG_ROWS)
+    left, right = (int(share * width) for share in GARG_COLUMNS)
+    mask = np.zeros((height, width), bool)
+    mask[top:bottom, left:right] = True
+    return mask
+
+
 def best_constant_abs_rel(truths: list[np.ndarray], max_depth: float = MAX_DEPTH) -> float:
     """Returns the smallest mean AbsRel that one constant depth per image can reach: the baseline of knowing nothing.
 
@@ -62,3 +123,24 @@ def best_constant_abs_rel(truths: list[np.ndarray], max_depth: float = MAX_DEPTH
         constant = kept[np.searchsorted(weight, weight[-1] / 2)]
         errors.append(np.mean(np.abs(kept - constant) / kept))
     return float(np.mean(errors))
+
+
+def _evaluated(
+    truth: np.ndarray, predicted: np.ndarray, max_depth: float, mask: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The truth and the prediction, [P] each, at the pixels that count."""
+    if predicted.shape != truth.shape:
+        raise DataError(f"depth of shape {predicted.shape}: expected the truth's {truth.shape}; resize it")
+    valid = (truth > MIN_DEPTH) & (truth < max_depth)
+    if mask is not None:
+        valid &= mask
+    truth, predicted = truth[valid], predicted[valid]
+    if not len(truth):
+        raise DataError(f"no true depth between {MIN_DEPTH:g} and {max_depth:g} m to compare with; leave the image out")
+    bad = predicted[~(np.isfinite(predicted) & (predicted > 0))]
+    if len(bad):
+        raise DataError(
+            f"depth is {bad[0]:g} at {len(bad)} of {len(truth)} pixels with a truth: expected finite positive depth; "
+            "predict the image again"
+        )
+    return truth, predicted

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+# T from frame t to frame t+1 of a camera that moves along its axis: points come nearer.
+STRAIGHT_AHEAD = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, -1], [0, 0, 0, 1]], np.float32)
+
 
 def rotation_error(truth: np.ndarray, predicted: np.ndarray) -> float:
     """Returns the angle between two rotations, degrees; both [4, 4] or [3, 3]."""

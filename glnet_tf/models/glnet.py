@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Callable
+
 import tensorflow as tf
 
 from glnet_tf.config import ModelConfig
@@ -103,6 +105,11 @@ class GLNet(tf.keras.Model):
             return tf.where(snippet.mirrored[:, tf.newaxis, tf.newaxis], mirrored, intrinsics)
         of_video = tf.reduce_mean(split(pair_parameters, FRAMES - 1), axis=1)
         return intrinsics_from_parameters(of_video, height, width)
+
+
+def make_predict(model: GLNet, signature: Snippet) -> Callable[[Snippet], Predictions]:
+    """Returns the model compiled for inference on batches of any size."""
+    return tf.function(model, input_signature=[signature], autograph=False)
 
 
 def _both_ways(forward: tf.Tensor) -> tf.Tensor:

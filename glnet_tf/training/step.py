@@ -9,7 +9,7 @@ import tensorflow as tf
 from glnet_tf.config import LossConfig, TrainingConfig
 from glnet_tf.losses.objective import LossWeights, objective
 from glnet_tf.models.glnet import GLNet
-from glnet_tf.structures import FRAMES, LossReport, Snippet
+from glnet_tf.structures import LossReport, Snippet
 from glnet_tf.training.monitor import Vitals, vitals
 from glnet_tf.training.schedule import LearningRate, both_share
 
@@ -51,17 +51,6 @@ def loss_weights(config: LossConfig) -> LossWeights:
     """Returns the weights of the terms as variables, so that a change of weight never traces the step again."""
     terms = {name: tf.Variable(getattr(config, name), trainable=False) for name in LossReport._fields}
     return LossWeights(**terms, both=tf.Variable(1.0, trainable=False))
-
-
-def snippet_signature(height: int, width: int) -> Snippet:
-    """Returns the shapes of a batch of any size."""
-    return Snippet(
-        images=tf.TensorSpec([None, FRAMES, height, width, 3], tf.float32),
-        intrinsics=tf.TensorSpec([None, 3, 3], tf.float32),
-        camera=tf.TensorSpec([None], tf.int32),
-        index=tf.TensorSpec([None], tf.int64),
-        mirrored=tf.TensorSpec([None], tf.bool),
-    )
 
 
 def make_train_step(

@@ -21,12 +21,13 @@ from glnet_tf.data.pipeline import missing_positions, snippet_index, stream
 from glnet_tf.errors import NonFiniteLossError
 from glnet_tf.geometry.camera import focal_and_principal_point
 from glnet_tf.models.camera_net import intrinsics_from_parameters
-from glnet_tf.structures import Snippet
+from glnet_tf.models.glnet import make_predict
+from glnet_tf.structures import Snippet, snippet_signature
 from glnet_tf.training.checkpoints import Architecture, Checkpoints, claim, write_text
 from glnet_tf.training.monitor import CollapseMonitor
-from glnet_tf.training.step import StepResult, loss_weights, make_optimizers, make_train_step, snippet_signature
+from glnet_tf.training.step import StepResult, loss_weights, make_optimizers, make_train_step
 from glnet_tf.training.summaries import Summaries, explain
-from glnet_tf.training.validation import make_objective, make_predict, validate
+from glnet_tf.training.validation import make_objective, validate
 
 
 def decide(config: ModelConfig, source: Source) -> ModelConfig:

@@ -12,24 +12,14 @@ import tensorflow as tf
 from glnet_tf.config import DataConfig, LossConfig
 from glnet_tf.data.base import Source
 from glnet_tf.data.pipeline import batches
-from glnet_tf.errors import DataError
-from glnet_tf.evaluation.depth import best_constant_abs_rel, depth_metrics
+from glnet_tf.evaluation.depth import MAX_DEPTH, MIN_DEPTH, best_constant_abs_rel, depth_metrics
 from glnet_tf.evaluation.flow import flow_metrics
-from glnet_tf.evaluation.odometry import direction_error, rotation_error, snippet_ates
-from glnet_tf.geometry.transform import chain
+from glnet_tf.evaluation.odometry import STRAIGHT_AHEAD, direction_error, rotation_error
 from glnet_tf.losses.objective import LossWeights, objective
-from glnet_tf.models.glnet import GLNet
 from glnet_tf.structures import PAIRS, GroundTruth, Predictions, Snippet
 
 MIDDLE = 1
-BEFORE, NEXT = PAIRS.index((0, 1)), PAIRS.index((1, 2))
-# T from frame t to frame t+1 of a camera that moves along its axis: points come nearer.
-STRAIGHT_AHEAD = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, -1], [0, 0, 0, 1]], np.float32)
-
-
-def make_predict(model: GLNet, signature: Snippet) -> Callable[[Snippet], Predictions]:
-    """Returns the model compiled for inference on batches of any size."""
-    return tf.function(model, input_signature=[signature], autograph=False)
+NEXT = PAIRS.index((1, 2))
 
 
 def make_objective(weights: LossWeights, loss: LossConfig) -> Callable[[Snippet, Predictions], tf.Tensor]:
@@ -48,7 +38,7 @@ def validate(
     """Averages the errors over snippets.
 
     Args:
-      predict: from make_predict.
+      predict: from models.glnet.make_predict.
       source: where the snippets come from.
       data: size of the images and batches.
       indices: numbers of the snippets.
@@ -77,40 +67,6 @@ def validate(
     return means
 
 
-def trajectory_errors(predict: Callable[[Snippet], Predictions], source: Source, data: DataConfig) -> dict[str, float]:
-    """Returns the 5-frame ATE of a source that is one uninterrupted video with known poses, in metres.
-
-    Args:
-      predict, data: as for validate.
-      source: its snippets follow each other frame by frame.
-
-    Returns:
-      ate, ate_std: mean and standard deviation; ate_straight, ate_straight_std: of straight ahead at constant speed;
-      frames.
-
-    Raises:
-      DataError: the source has no poses, or its snippets do not follow each other.
-    """
-    truths = [source.ground_truth(index) for index in range(len(source))]
-    follows = all(source.files(i)[1] == source.files(i + 1)[0] for i in range(len(source) - 1))
-    poses = [truth.poses for truth in truths if truth is not None and np.any(truth.poses)]
-    if not follows or len(poses) < len(source):
-        raise DataError(f"{source.name}: expected one uninterrupted video with poses; choose it with --split")
-    predicted: list[np.ndarray] = []
-    for snippet in batches(source, data):
-        predicted += list(predict(snippet).poses.numpy()[:, [BEFORE, NEXT]])
-    # Every motion but the first is the second one of its snippet.
-    true = [poses[0][0], *(pair[1] for pair in poses)]
-    ours = [predicted[0][0], *(pair[1] for pair in predicted)]
-    straight = [STRAIGHT_AHEAD] * len(true)
-    world = [chain(tf.constant(np.stack(motions), tf.float64)).numpy() for motions in (true, ours, straight)]
-    row: dict[str, float] = {}
-    for suffix, trajectory in (("", world[1]), ("_straight", world[2])):
-        errors = snippet_ates(world[0], trajectory)
-        row["ate" + suffix], row["ate" + suffix + "_std"] = float(errors.mean()), float(errors.std())
-    return {**row, "frames": len(world[0])}
-
-
 def snippet_errors(truth: GroundTruth, disparity: np.ndarray, flow: np.ndarray, pose: np.ndarray) -> dict[str, float]:
     """Returns the errors of one snippet, only those whose truth is known; see validate for the names.
 
@@ -122,7 +78,7 @@ def snippet_errors(truth: GroundTruth, disparity: np.ndarray, flow: np.ndarray, 
     """
     row: dict[str, float] = {}
     height, width = truth.depth.shape[:2]
-    if np.any(truth.depth > 0):
+    if np.any((truth.depth > MIN_DEPTH) & (truth.depth < MAX_DEPTH)):
         depth = depth_metrics(truth.depth[..., 0], 1 / cv2.resize(disparity, (width, height)))
         row.update(depth_abs_rel=depth.abs_rel, depth_rmse=depth.rmse, depth_delta1=depth.delta1)
         row["depth_abs_rel_constant"] = best_constant_abs_rel([truth.depth[..., 0]])

@@ -17,9 +17,11 @@ from scene_files import (
     write_scene,
 )
 
-from glnet_tf.data.base import snippet_middles
+from glnet_tf.config import DataConfig
+from glnet_tf.data.base import snippet_frames
 from glnet_tf.data.folder import FolderSource
-from glnet_tf.data.kitti import KittiOdometrySource, KittiRawSource
+from glnet_tf.data.kitti import KittiOdometrySource, KittiRawSource, eigen_labels
+from glnet_tf.errors import DataError
 
 
 @pytest.mark.parametrize(
@@ -38,8 +40,10 @@ from glnet_tf.data.kitti import KittiOdometrySource, KittiRawSource
         ([-1, -1, -1], 1, 0, "train", []),
     ],
 )
-def test_snippet_middles(runs, stride, holdout, part, expected):
-    assert snippet_middles(np.array(runs, int), stride, holdout, part).tolist() == expected
+def test_snippet_frames(runs, stride, holdout, part, expected):
+    frames = snippet_frames(np.array(runs, int), stride, holdout, part)
+    assert frames[:, 1].tolist() == expected
+    assert (np.diff(frames) == stride).all()
 
 
 def test_frames_are_in_order_of_their_numbers_and_load_in_that_order(tmp_path):
@@ -52,7 +56,7 @@ def test_frames_are_in_order_of_their_numbers_and_load_in_that_order(tmp_path):
 def test_a_missing_number_splits_the_scene(tmp_path):
     write_scene(tmp_path / "a", [0, 1, 2, 4, 5, 6, 7])
     assert frame_numbers(FolderSource(tmp_path)) == [(0, 1, 2), (4, 5, 6), (5, 6, 7)]
-    assert frame_numbers(FolderSource(tmp_path, part="validation", holdout_frames=3)) == [(5, 6, 7)]
+    assert frame_numbers(FolderSource(tmp_path, part="validation", config=DataConfig(holdout_frames=3))) == [(5, 6, 7)]
 
 
 def test_a_regular_step_in_the_numbers_is_no_gap(tmp_path):
@@ -67,9 +71,9 @@ def test_time_stamps_with_jitter_are_no_gaps(tmp_path):
 
 def test_stride_and_holdout(tmp_path):
     write_scene(tmp_path / "a", range(8))
-    assert frame_numbers(FolderSource(tmp_path, stride=3)) == [(0, 3, 6), (1, 4, 7)]
-    training = FolderSource(tmp_path, holdout_frames=4)
-    validation = FolderSource(tmp_path, holdout_frames=4, part="validation")
+    assert frame_numbers(FolderSource(tmp_path, config=DataConfig(stride=3))) == [(0, 3, 6), (1, 4, 7)]
+    training = FolderSource(tmp_path, config=DataConfig(holdout_frames=4))
+    validation = FolderSource(tmp_path, part="validation", config=DataConfig(holdout_frames=4))
     assert frame_numbers(training) == [(0, 1, 2), (1, 2, 3)]
     assert frame_numbers(validation) == [(4, 5, 6), (5, 6, 7)]
 
@@ -136,7 +140,7 @@ def test_poses_become_the_motion_from_the_middle_to_the_next_frame(tmp_path):
     np.testing.assert_allclose(truth.poses[1], expected)
     assert truth.depth.shape == (HEIGHT, WIDTH, 1) and truth.flow.shape == (HEIGHT, WIDTH, 2)
     assert not truth.depth.any() and not truth.flow_valid.any()
-    np.testing.assert_allclose(FolderSource(tmp_path, stride=2).ground_truth(0).poses[1, 2, 3], -7)
+    np.testing.assert_allclose(FolderSource(tmp_path, config=DataConfig(stride=2)).ground_truth(0).poses[1, 2, 3], -7)
 
 
 def test_without_poses_there_is_no_ground_truth(tmp_path):
@@ -154,15 +158,51 @@ def test_kitti_odometry(tmp_path):
     assert source.ground_truth(0).poses[1, 2, 3] == -2 and source.ground_truth(2) is None
 
 
+def write_drive(root, date, drive, cameras=("image_02",)):
+    for camera in cameras:
+        folder = root / date / f"{date}_drive_{drive:04d}_sync" / camera / "data"
+        write_scene(folder, range(3), pattern="{:010d}.png")
+    lines = [f"P_rect_{camera[-2:]}: {P_TEXT}\n" for camera in cameras]
+    (root / date / "calib_cam_to_cam.txt").write_text("calib_time: 09-Jan\n" + "".join(lines))
+
+
 def test_kitti_raw_drives_of_a_date_share_their_camera(tmp_path):
-    for date, drives in (("2011_09_26", (1, 2)), ("2011_09_28", (1,))):
+    for date, drives in (("2011_09_26", (1, 2, 5)), ("2011_09_28", (1,))):
         for drive in drives:
-            write_scene(tmp_path / date / f"{date}_drive_{drive:04d}_sync" / "image_02" / "data", range(3))
-        (tmp_path / date / "calib_cam_to_cam.txt").write_text(f"calib_time: 09-Jan\nP_rect_02: {P_TEXT}\n")
+            write_drive(tmp_path, date, drive)
     source = KittiRawSource(tmp_path)
     assert source.cameras == ("2011_09_26", "2011_09_28") and len(source) == 3 and source.calibrated
     assert [int(source.load(tf.constant(i, tf.int64))[2]) for i in range(3)] == [0, 0, 1]
-    assert len(KittiRawSource(tmp_path, split="2011_09_26_drive_0002_sync")) == 1
+    assert len(KittiRawSource(tmp_path, "2011_09_26_drive_0005_sync")) == 1
+
+
+def test_eigen_test_drives_are_for_testing_only(tmp_path):
+    write_drive(tmp_path, "2011_09_26", 1)
+    write_drive(tmp_path, "2011_09_26", 2)
+    training = KittiRawSource(tmp_path)
+    assert training.cameras == ("2011_09_26",) and {training.label(i).split("/")[0] for i in range(len(training))} == {
+        "2011_09_26_drive_0001_sync"
+    }
+    assert training.skipped == ("2011_09_26_drive_0002_sync: one of Eigen's test drives, never trained on",)
+    testing = KittiRawSource(tmp_path, "2011_09_26_drive_0002_sync", part="frames")
+    assert frame_numbers(testing) == [(0, 0, 1), (0, 1, 2), (1, 2, 2)]
+    with pytest.raises(DataError, match="one of Eigen's test drives"):
+        KittiRawSource(tmp_path, "2011_09_26_drive_0002_sync")
+
+
+def test_eigen_test_set_has_697_frames():
+    labels = eigen_labels()
+    assert len(labels) == 697 and "2011_09_26_drive_0048_sync/0000000000" in labels
+
+
+def test_both_cameras_of_a_drive(tmp_path):
+    write_drive(tmp_path, "2011_09_26", 1, cameras=("image_02", "image_03"))
+    source = KittiRawSource(tmp_path, config=DataConfig(kitti_camera="both"))
+    assert source.cameras == ("2011_09_26", "2011_09_26/image_03")
+    assert [source.label(i) for i in range(2)] == [
+        "2011_09_26_drive_0001_sync/0000000001",
+        "2011_09_26_drive_0001_sync/image_03/0000000001",
+    ]
 
 
 needs_data = pytest.mark.skipif(not os.environ.get("GLNET_DATA"), reason="GLNET_DATA names no folder with real data")

@@ -84,7 +84,7 @@ def test_open_source_by_lists(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"dataset": "cityscapes"}, "--dataset=cityscapes: .*folder, kitti_odometry, kitti_raw, street"),
+        ({"dataset": "cityscape"}, "--dataset=cityscape: .*folder, kitti_odometry, kitti_raw, .*cityscapes, .*street"),
         ({"dataset": ""}, "--dataset=: "),
         ({"dataset": "folder", "data_dir": ""}, "--data_dir=: expected 1 folder"),
         ({"dataset": "folder,street", "data_dir": "{root}"}, "expected 2 folder.*street's is empty"),

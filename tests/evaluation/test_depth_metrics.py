@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from glnet_tf.evaluation.depth import MIN_DEPTH, best_constant_abs_rel, depth_metrics
+from glnet_tf.errors import DataError
+from glnet_tf.evaluation.depth import (
+    MIN_DEPTH,
+    DepthMetrics,
+    best_constant_abs_rel,
+    common_scale,
+    depth_metrics,
+    depth_table,
+    garg_crop,
+)
 
 
 def row(*values: float) -> np.ndarray:
@@ -45,9 +54,73 @@ def test_scale_is_the_ratio_of_medians_over_valid_pixels():
 def test_prediction_is_clipped_after_scaling():
     metrics = depth_metrics(row(10, 10, 70), row(1, 1, 100))
     np.testing.assert_allclose(metrics.rmse, 10 / np.sqrt(3))  # 1000 becomes 80
-    near = depth_metrics(row(10, 10, 70), row(1, 1, -5))
+    near = depth_metrics(row(10, 10, 70), row(1, 1, 1e-30))
     np.testing.assert_allclose(near.rmse, (70 - MIN_DEPTH) / np.sqrt(3))
     assert np.isfinite(near.rmse_log)
+
+
+def test_a_given_scale_replaces_the_median():
+    truth = row(2, 4, 8)
+    metrics = depth_metrics(truth, truth / 2, scale=3)
+    assert metrics.scale == 3
+    np.testing.assert_allclose(metrics.abs_rel, 0.5)
+    assert depth_metrics(truth, truth, scale=1).rmse == 0
+
+
+def test_the_mask_decides_over_scale_and_errors():
+    truth, predicted = row(2, 4, 50, 6), row(1, 2, 1, 3)
+    metrics = depth_metrics(truth, predicted, mask=np.array([[True, True, False, True]]))
+    assert metrics.scale == 2 and metrics.abs_rel == 0
+    assert depth_metrics(truth, predicted).abs_rel > 0
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1.0, 0.0])
+def test_a_prediction_that_is_no_depth_is_an_error_where_it_counts(value):
+    message = rf"depth is {value:g} at 1 of 2 pixels with a truth: expected finite positive depth"
+    with pytest.raises(DataError, match=message):
+        depth_metrics(row(10, 20, 0), row(10, value, 20))
+    assert depth_metrics(row(10, 20, 0), row(10, 20, value)).abs_rel == 0
+    mask = np.array([[True, False, True]])
+    assert depth_metrics(row(10, 20, 0), row(10, value, 20), mask=mask).abs_rel == 0
+    with pytest.raises(DataError, match=message):
+        common_scale([row(10, 20, 0)], [row(10, value, 20)])
+
+
+def test_images_without_a_truth_and_of_another_size_are_errors():
+    with pytest.raises(DataError, match="no true depth between 0.001 and 80 m"):
+        depth_metrics(row(0, 90, np.nan), row(1, 1, 1))
+    with pytest.raises(DataError, match=r"depth of shape \(1, 2\): expected the truth's \(1, 3\); resize it"):
+        depth_metrics(row(1, 2, 3), row(1, 2))
+
+
+def test_garg_crop():
+    """Of 100 x 1000: rows 40.81 to 99.19 and columns 35.95 to 964.05, cut to integers."""
+    rows, columns = np.nonzero(garg_crop(100, 1000))
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (40, 98, 35, 963)
+    assert len(rows) == 59 * 929
+    # KITTI's usual size: rows 153.04 to 371.96 and columns 44.65 to 1197.35.
+    rows, columns = np.nonzero(garg_crop(375, 1242))
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (153, 370, 44, 1196)
+
+
+def test_table_averages_images():
+    a = DepthMetrics(0.1, 1, 2, 0.3, 0.9, 0.95, 0.99, scale=10)
+    b = DepthMetrics(0.3, 2, 4, 0.1, 0.7, 0.85, 0.97, scale=30)
+    table = depth_table([a, b])
+    means = [0.2, 1.5, 3, 0.2, 0.8, 0.9, 0.98]
+    np.testing.assert_allclose([table[name] for name in DepthMetrics._fields[:-1]], means)
+    # Scales over their median are 0.5 and 1.5.
+    assert (table["scale_median"], table["scale_std"], table["images"]) == (20, 0.5, 2)
+    assert "scale" not in table and depth_table([a])["scale_std"] == 0
+
+
+def test_common_scale_is_the_median_over_images():
+    truths = [row(2, 4, 6), row(10, 10, 0), row(9, 9, 50)]
+    predictions = [row(1, 2, 3), row(1, 1, 99), row(3, 3, 1)]
+    assert common_scale(truths, predictions) == 3  # of 2, 10 and 3
+    masks = [np.array([mask]) for mask in ([True] * 3, [True] * 3, [False, False, True])]
+    assert common_scale(truths, predictions, masks) == 10  # of 2, 10 and 50
+    assert common_scale(truths[1:2], [row(1, 4, 1)], max_depth=11) == 4
 
 
 def test_cap_leaves_out_far_truth():

@@ -1,0 +1,296 @@
+"""The field's array files: optical flow, depth, LiDAR points and NumPy arrays, each checked before it is believed.
+
+Every reader looks at the size that a file declares before it makes room for it, and every writer puts the complete
+file in place of the old one or leaves that alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import os
+import struct
+import zipfile
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from glnet_tf.errors import DataError
+
+FLO_MAGIC = b"PIEH"  # 202021.25 as float32
+FLO_UNKNOWN = 1e9
+MAX_SIDE = 2**15
+MAX_PIXELS = 2**27
+KITTI_FLOW_SCALE = 64.0
+KITTI_FLOW_ZERO = 2**15
+# Deflate cannot shrink anything further than this.
+MAX_COMPRESSION = 1032
+
+
+def read_bytes(file: Path) -> bytes:
+    """Returns the content of a file.
+
+    Raises:
+      DataError: it cannot be read.
+    """
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise DataError(f"{file}: {error.strerror}: expected a readable file; restore it") from None
+
+
+def write_bytes(file: Path, content: bytes) -> None:
+    """Writes a file under a temporary name beside it, then renames it.
+
+    Raises:
+      DataError: it cannot be written.
+    """
+    part = file.with_name(f".{file.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(content)
+        os.replace(part, file)
+    except OSError as error:
+        raise DataError(
+            f"{file}: cannot be written ({error.strerror}); choose a folder with space and write access"
+        ) from None
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink()
+
+
+def read_flo(file: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the optical flow of a Middlebury .flo file.
+
+    Returns:
+      flow: [H, W, 2] float32 (u, v) in pixels, 0 where it is unknown.
+      valid: [H, W] bool, False where a component is NaN or beyond 1e9, as the format marks unknown flow.
+
+    Raises:
+      DataError: the magic number or the size is wrong.
+    """
+    content = read_bytes(file)
+    if len(content) < 12 or content[:4] != FLO_MAGIC:
+        raise DataError(f"{file}: begins with {content[:4]!r}: expected {FLO_MAGIC!r} of a Middlebury .flo; replace it")
+    width, height = struct.unpack("<2i", content[4:12])
+    if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE) or len(content) != 12 + 8 * width * height:
+        raise DataError(
+            f"{file}: has {len(content)} bytes and a size of {width}x{height}: expected sides of 1 to {MAX_SIDE} and "
+            "12 bytes plus 8 per pixel; copy the file again"
+        )
+    flow = np.frombuffer(content, "<f4", offset=12).reshape(height, width, 2)
+    valid = (np.abs(flow) <= FLO_UNKNOWN).all(axis=-1)
+    return np.where(valid[..., np.newaxis], flow, np.float32(0)), valid
+
+
+def write_flo(file: Path, flow: np.ndarray, valid: np.ndarray | None = None) -> None:
+    """Writes a Middlebury .flo file.
+
+    Args:
+      file: its path.
+      flow: [H, W, 2] (u, v) in pixels.
+      valid: [H, W] bool, False where the flow is to be marked as unknown; None: known everywhere.
+    """
+    height, width = flow.shape[:2]
+    marked = flow if valid is None else np.where(valid[..., np.newaxis], flow, 10 * FLO_UNKNOWN)
+    write_bytes(file, FLO_MAGIC + struct.pack("<2i", width, height) + marked.astype("<f4").tobytes())
+
+
+def read_kitti_flow(file: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the optical flow of a KITTI PNG: 16 bits, three channels u, v, valid; flow = (value - 2^15) / 64.
+
+    Returns:
+      flow: [H, W, 2] float32 (u, v) in pixels, 0 where it is not valid.
+      valid: [H, W] bool.
+
+    Raises:
+      DataError: it is not such a PNG.
+    """
+    pixels = _read_png16(file, channels=3)
+    valid = pixels[..., 0] > 0  # OpenCV reverses the channels
+    flow = (pixels[..., :0:-1].astype(np.float32) - KITTI_FLOW_ZERO) / KITTI_FLOW_SCALE
+    return np.where(valid[..., np.newaxis], flow, np.float32(0)), valid
+
+
+def write_kitti_flow(file: Path, flow: np.ndarray, valid: np.ndarray | None = None) -> None:
+    """Writes a KITTI flow PNG, rounded to 1/64 pixel.
+
+    Args:
+      file: its path.
+      flow: [H, W, 2] (u, v) in pixels.
+      valid: [H, W] bool; None: valid everywhere.
+
+    Raises:
+      DataError: a valid flow is beyond the format's -512 to 511.98 pixels.
+    """
+    known = np.ones(flow.shape[:2], bool) if valid is None else valid.astype(bool)
+    values = np.where(known[..., np.newaxis], np.round(flow * KITTI_FLOW_SCALE) + KITTI_FLOW_ZERO, 0)
+    outside = ~((values >= 0) & (values <= 65535))
+    if outside.any():
+        raise DataError(
+            f"{file}: flow of {flow[outside][0]:g} px: expected -512 to 511.98, all that KITTI's PNG holds; "
+            "write a .flo instead, or mark the pixel as not valid"
+        )
+    _write_png16(file, np.concatenate([known[..., np.newaxis], values[..., ::-1]], axis=-1))
+
+
+def read_depth_png(file: Path, scale: float, invalid: int = 0) -> np.ndarray:
+    """Returns the depth of a 16-bit PNG of one channel, metres = value / scale.
+
+    Args:
+      file: its path.
+      scale: 256 for KITTI, 1000 for millimetres as in 7-Scenes.
+      invalid: the value that means no depth, besides 0; 65535 in 7-Scenes.
+
+    Returns:
+      [H, W] float32 metres, 0 where there is none.
+
+    Raises:
+      DataError: it is not such a PNG.
+    """
+    pixels = _read_png16(file, channels=1)
+    return np.where(pixels == invalid, 0, pixels).astype(np.float32) / np.float32(scale)
+
+
+def write_depth_png(file: Path, depth: np.ndarray, scale: float) -> None:
+    """Writes depth as a 16-bit PNG of one channel, value = metres * scale, rounded.
+
+    Args:
+      file: its path.
+      depth: [H, W] metres, 0 where there is none.
+      scale: see read_depth_png.
+
+    Raises:
+      DataError: a depth is negative, not finite, or beyond 65535 / scale.
+    """
+    values = np.round(np.asarray(depth, np.float64) * scale)
+    outside = ~((values >= 0) & (values <= 65535))
+    if outside.any():
+        raise DataError(
+            f"{file}: depth of {depth[outside][0]:g} m: expected 0 to {65535 / scale:g}, all that 16 bits hold at "
+            f"{scale:g} per metre; clip the depth, or choose a smaller scale"
+        )
+    _write_png16(file, values)
+
+
+def _read_png16(file: Path, channels: int) -> np.ndarray:
+    """The pixels of a 16-bit PNG, [H, W] or [H, W, 3] uint16 in OpenCV's order, of a size checked before decoding."""
+    content = read_bytes(file)
+    if len(content) < 33 or content[:8] != b"\x89PNG\r\n\x1a\n" or content[12:16] != b"IHDR":
+        raise DataError(f"{file}: begins with {content[:8]!r}: expected a PNG; replace it")
+    width, height, bits, color = struct.unpack(">2I2B", content[16:26])
+    found = {0: 1, 2: 3, 4: 2, 6: 4}.get(color, 0)
+    if bits != 16 or found != channels:
+        raise DataError(
+            f"{file}: has {found or 'palette'} channel(s) of {bits} bits: expected {channels} of 16; "
+            "use the file as published, and do not convert it"
+        )
+    if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE and width * height <= MAX_PIXELS):
+        raise DataError(
+            f"{file}: declares {width}x{height} pixels: expected sides of 1 to {MAX_SIDE} and at most {MAX_PIXELS} "
+            "pixels; replace it"
+        )
+    try:
+        intact = _has_intact_chunks(content)
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED) if intact else None
+    except cv2.error:
+        pixels = None
+    expected = (height, width) if channels == 1 else (height, width, channels)
+    if pixels is None or pixels.dtype != np.uint16 or pixels.shape != expected:
+        raise DataError(f"{file}: cannot be decoded: expected an intact PNG; copy the file again")
+    return pixels
+
+
+def _has_intact_chunks(content: bytes) -> bool:
+    """Whether the chunks of a PNG have the lengths and checksums they declare: OpenCV makes room for any length."""
+    start = 8
+    while start + 12 <= len(content):
+        length, kind = struct.unpack_from(">I4s", content, start)
+        end = start + 12 + length
+        if end > len(content) or zlib.crc32(content[start + 4 : end - 4]) != int.from_bytes(
+            content[end - 4 : end], "big"
+        ):
+            return False
+        if kind == b"IEND":
+            return True
+        start = end
+    return False
+
+
+def _write_png16(file: Path, values: np.ndarray) -> None:
+    _, content = cv2.imencode(".png", values.astype(np.uint16))
+    write_bytes(file, content.tobytes())
+
+
+def read_velodyne(file: Path) -> np.ndarray:
+    """Returns the points of a Velodyne scan (.bin as in KITTI).
+
+    Returns:
+      [N, 4] float32: x (forward), y (left), z (up) in metres, and reflectance.
+
+    Raises:
+      DataError: it does not consist of four finite numbers per point.
+    """
+    content = read_bytes(file)
+    if not content or len(content) % 16:
+        raise DataError(f"{file}: has {len(content)} bytes: expected a positive multiple of 16; copy the file again")
+    points = np.frombuffer(content, "<f4").reshape(-1, 4).astype(np.float32)
+    bad = np.flatnonzero(~np.isfinite(points).all(axis=-1))
+    if len(bad):
+        raise DataError(
+            f"{file}: point {bad[0]} is {points[bad[0]].tolist()}: expected finite numbers; copy the file again"
+        )
+    return points
+
+
+def read_array(file: Path, name: str) -> np.ndarray:
+    """Returns the numbers in a .npy file, or in a .npz file: its only array, or the one called `name`. Never unpickles.
+
+    Returns:
+      Array of booleans, integers or floating-point numbers.
+
+    Raises:
+      DataError: the file is damaged, or holds no such array.
+    """
+    content = read_bytes(file)
+    try:
+        return _parse_npz(content, name) if content.startswith(b"PK") else _parse_npy(content)
+    except DataError as error:
+        raise DataError(f"{file}: {error}") from None
+    # Damaged bytes surface as almost any exception of zipfile, zlib and NumPy.
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise DataError(f"{file}: is damaged ({reason}): expected .npy or .npz; write it again") from None
+
+
+def _parse_npz(content: bytes, name: str) -> np.ndarray:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        members = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
+        chosen = name if len(members) != 1 else next(iter(members))
+        if chosen not in members:
+            raise DataError(
+                f"holds {', '.join(members)[:200] or 'nothing'}: expected one array, or one called {name}; rename it"
+            )
+        entry = members[chosen]
+        if entry.file_size > MAX_COMPRESSION * len(content):
+            raise DataError(
+                f"{chosen} declares {entry.file_size} bytes in a file of {len(content)}: expected at most "
+                f"{MAX_COMPRESSION} times as many; write it again"
+            )
+        return _parse_npy(archive.read(entry))
+
+
+def _parse_npy(content: bytes) -> np.ndarray:
+    stream = io.BytesIO(content)
+    version = np.lib.format.read_magic(stream)
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read_header(stream)
+    if dtype.kind not in "biuf":
+        raise DataError(f"holds {dtype} values: expected numbers; save it with a numeric dtype")
+    size, there = math.prod(shape) * dtype.itemsize, len(content) - stream.tell()
+    if min(shape, default=0) < 0 or size != there:
+        raise DataError(f"declares {size} bytes for shape {shape} and has {there}: expected as many; write it again")
+    stream.seek(0)
+    return np.lib.format.read_array(stream, allow_pickle=False)

@@ -1,0 +1,67 @@
+"""What long work with files has in common: threads that stop when asked to, and a look at the disk beforehand."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Callable, TypeVar
+
+from glnet_tf.errors import DataError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+# Share of the room that is left free beyond what is estimated.
+RESERVE = 0.1
+
+
+def in_threads(function: Callable[[Item], Result], items: Iterable[Item], jobs: int = 0) -> Iterator[Result]:
+    """Yields the function's results in the items' order; what has not begun is dropped when the consumer stops.
+
+    Args:
+      function: called in several threads at once.
+      items: its arguments.
+      jobs: number of threads; 0: one per processor.
+    """
+    pool = ThreadPoolExecutor(jobs or os.cpu_count())
+    try:
+        yield from pool.map(function, items)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def make_folder(folder: Path, flag: str) -> Path:
+    """Returns a folder, made if it is not there.
+
+    Args:
+      folder: its path.
+      flag: which flag the user gave it by.
+
+    Raises:
+      DataError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{folder}: {error.strerror}: expected a writable folder; correct --{flag}") from None
+    return folder
+
+
+def check_space(folder: Path, needed: float) -> None:
+    """Checks that a disk has room.
+
+    Args:
+      folder: an existing folder on it.
+      needed: estimated bytes.
+
+    Raises:
+      DataError: it has not.
+    """
+    free = shutil.disk_usage(folder).free
+    if needed * (1 + RESERVE) > free:
+        raise DataError(
+            f"{folder}: has {free / 1e9:.2f} GB free: expected {needed * (1 + RESERVE) / 1e9:.2f} GB for what is to be "
+            "written there; free some, or choose another disk"
+        )

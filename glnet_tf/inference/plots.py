@@ -1,0 +1,29 @@
+"""Drawings of what was measured."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+
+def write_trajectory_plot(file: Path, trajectories: dict[str, np.ndarray]) -> None:
+    """Draws camera paths from above, x to the right and z upwards in metres, as PNG.
+
+    Args:
+      file: path of the drawing.
+      trajectories: [N, 4, 4] camera to world, by the name in the legend.
+    """
+    figure = Figure(figsize=(6, 6), layout="constrained")
+    axes = figure.add_subplot()
+    for name, poses in trajectories.items():
+        axes.plot(poses[:, 0, 3], poses[:, 2, 3], label=name)
+    axes.plot(*next(iter(trajectories.values()))[0, [0, 2], 3], "k.", label="start")
+    axes.set(xlabel="x (m)", ylabel="z (m)", aspect="equal")
+    axes.margins(0.1)
+    axes.legend()
+    temporary = file.with_name(file.name + ".part")
+    figure.savefig(temporary, format="png", dpi=100)
+    os.replace(temporary, file)

@@ -1,0 +1,132 @@
+"""What is judged: the predictions of a trained model, or arrays that any system left in files."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from glnet_tf.config import DataConfig
+from glnet_tf.data.base import Source
+from glnet_tf.data.folder import DEPTH_SCALE
+from glnet_tf.data.formats import read_array, read_depth_png, read_flo, read_kitti_flow
+from glnet_tf.data.pipeline import batches
+from glnet_tf.errors import DataError
+from glnet_tf.geometry.camera import intrinsics_from_field_of_view
+from glnet_tf.models.glnet import make_predict
+from glnet_tf.structures import PAIRS, Snippet, snippet_signature
+from glnet_tf.training.checkpoints import load_model
+
+MIDDLE = 1
+IN_TIME = [PAIRS.index((0, 1)), PAIRS.index((1, 2))]
+DEPTH_SUFFIXES = (".npz", ".npy", ".png")
+FLOW_SUFFIXES = (".flo", ".npz", ".npy", ".png")
+
+
+class Prediction(NamedTuple):
+    """What is predicted about a snippet, in NumPy; K as given and as predicted, in pixels of the prediction.
+
+    Attributes:
+      disparity: [h, w] inverse depth of the middle frame, up to scale.
+      flow: [h, w, 2] from the middle frame to the next, pixels.
+      motions: [2, 4, 4] T from the frame before to the middle one and from there to the next, up to scale.
+      given, intrinsics: [3, 3].
+    """
+
+    disparity: np.ndarray
+    flow: np.ndarray
+    motions: np.ndarray
+    given: np.ndarray
+    intrinsics: np.ndarray
+
+
+class ModelPredictions:
+    """The predictions of a run's best model.
+
+    Args:
+      run_dir: folder of the run.
+    """
+
+    def __init__(self, run_dir: str | Path):
+        self.model, self.architecture = load_model(run_dir)
+        self.size = (self.architecture.image_height, self.architecture.image_width)
+        self._predict = make_predict(self.model, snippet_signature(*self.size))
+
+    def of(self, source: Source, data: DataConfig, indices: Sequence[int]) -> Iterator[tuple[int, Prediction]]:
+        """Yields the numbers of snippets of a source and what the model says about them, with a progress bar."""
+        cameras = [
+            self.architecture.cameras.index(name) if name in self.architecture.cameras else -1
+            for name in source.cameras
+        ]
+        data = dataclasses.replace(data, image_height=self.size[0], image_width=self.size[1])
+        interval = 0.5 if sys.stderr.isatty() else 30.0
+        with tqdm(total=len(indices), desc="predicting", unit="snippet", mininterval=interval) as bar:
+            for snippet in batches(source, data, indices):
+                snippet = snippet._replace(camera=tf.gather(cameras, snippet.camera))
+                yield from self._of_batch(snippet)
+                bar.update(len(snippet.index))
+
+    def _of_batch(self, snippet: Snippet) -> Iterator[tuple[int, Prediction]]:
+        # Networks that were trained with a given K still have to be told one.
+        assumed = intrinsics_from_field_of_view(self.model.field_of_view, *self.size)
+        known = tf.reduce_any(snippet.intrinsics != 0, axis=[1, 2], keepdims=True)
+        said = self._predict(snippet._replace(intrinsics=tf.where(known, snippet.intrinsics, assumed)))
+        for i, index in enumerate(snippet.index.numpy()):
+            yield (
+                int(index),
+                Prediction(
+                    disparity=said.disparities[0][i, MIDDLE, ..., 0].numpy(),
+                    flow=said.flows[0][i, IN_TIME[1]].numpy(),
+                    motions=tf.gather(said.poses[i], IN_TIME).numpy(),
+                    given=snippet.intrinsics[i].numpy(),
+                    intrinsics=said.intrinsics[i].numpy(),
+                ),
+            )
+
+
+def find_files(folder: Path, labels: Sequence[str], suffixes: Sequence[str]) -> list[Path]:
+    """Returns the file of every label SCENE/FRAME: folder/SCENE/FRAME, or folder/FRAME where there is only one scene.
+
+    Raises:
+      DataError: a label has no file; the message counts them.
+    """
+    one_scene = len({label.rpartition("/")[0] for label in labels}) == 1
+    found, missing = [], []
+    for label in labels:
+        names = [label, label.rpartition("/")[2]] if one_scene else [label]
+        files = [folder / (name + suffix) for name in names for suffix in suffixes]
+        existing = [file for file in files if file.exists()]
+        found += existing[:1]
+        missing += [] if existing else [label]
+    if missing:
+        raise DataError(
+            f"{folder}: has {len(found)} of {len(labels)} predictions, not {missing[0]}: expected it as "
+            f"{missing[0]}{' or '.join(suffixes)}; predict every frame that has a truth"
+        )
+    return found
+
+
+def read_depth(file: Path) -> np.ndarray:
+    """Returns a predicted depth map, [h, w], of an .npz, .npy or 16-bit PNG file."""
+    depth = read_depth_png(file, DEPTH_SCALE) if file.suffix == ".png" else read_array(file, "depth")
+    depth = depth[..., 0] if depth.ndim == 3 and depth.shape[-1] == 1 else depth
+    if depth.ndim != 2:
+        raise DataError(f"{file}: has shape {depth.shape}: expected (height, width); save one depth map per file")
+    return depth
+
+
+def read_flow(file: Path) -> np.ndarray:
+    """Returns a predicted flow, [h, w, 2] pixels, NaN where the file says that it is unknown."""
+    if file.suffix in (".flo", ".png"):
+        flow, valid = read_flo(file) if file.suffix == ".flo" else read_kitti_flow(file)
+        return np.where(valid[..., np.newaxis], flow, np.nan)
+    flow = read_array(file, "flow")
+    if flow.ndim != 3 or flow.shape[-1] != 2:
+        raise DataError(f"{file}: has shape {flow.shape}: expected (height, width, 2); save (u, v) in pixels")
+    return flow
