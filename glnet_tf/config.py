@@ -146,6 +146,7 @@ class LossConfig(Checked):
     depth_smoothness: float = setting(0.5, "weight of the edge-aware depth smoothness", low=0.0)
     flow_smoothness: float = setting(0.2, "weight of the edge-aware flow smoothness", low=0.0)
     consistency: float = setting(0.2, "weight of the forward-backward flow consistency", low=0.0)
+    agreement: float = setting(0.0, "weight of the agreement of rigid flow with flow (not in the paper)", low=0.0)
     alpha: float = setting(0.85, "share of SSIM in the photometric distance", low=0.0)
     epipolar_distance: str = setting("sampson", "form of the epipolar residual", choices=("sampson", "algebraic"))
     epipolar_camera: bool = setting(

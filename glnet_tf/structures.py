@@ -89,7 +89,8 @@ class LossReport(NamedTuple):
     """The unweighted loss terms, each a scalar averaged over pairs and levels.
 
     Attributes:
-      photometric, structure, epipolar, depth_smoothness, flow_smoothness, consistency: the six terms.
+      photometric, structure, epipolar, depth_smoothness, flow_smoothness, consistency: the paper's six terms.
+      agreement: of rigid flow and flow (ours).
     """
 
     photometric: tf.Tensor
@@ -98,6 +99,7 @@ class LossReport(NamedTuple):
     depth_smoothness: tf.Tensor
     flow_smoothness: tf.Tensor
     consistency: tf.Tensor
+    agreement: tf.Tensor
 
 
 def merge(tensor: tf.Tensor) -> tf.Tensor:

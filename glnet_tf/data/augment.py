@@ -76,6 +76,18 @@ def change_colours(
     cross = tf.constant([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) / math.sqrt(3.0)
     turn = tf.cos(hue) * tf.eye(3) + (1.0 - tf.cos(hue)) * grey_axis + tf.sin(hue) * cross
     saturate = saturation * tf.eye(3) + (1.0 - saturation) * tf.ones([3, 1]) * luma
-    mean_grey = tf.reduce_sum(tf.reduce_mean(images, axis=[0, 1, 2]) * luma)
-    colours = tf.tensordot(images, brightness * contrast * turn @ saturate, [[3], [1]])
+    # In two steps: a sum over all but the three channels is slow in one.
+    mean_grey = tf.reduce_sum(tf.reduce_mean(tf.reduce_mean(images, axis=[0, 1]), axis=0) * luma)
+    colours = transform_colours(images, brightness * contrast * turn @ saturate)
     return tf.clip_by_value(colours + brightness * (1.0 - contrast) * mean_grey, 0.0, 1.0)
+
+
+def transform_colours(images: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
+    """Returns images [..., H, W, 3] with every colour c replaced by M c, M [3, 3].
+
+    Products with so small a matrix are slow: several pixels at once are multiplied by M repeated along a diagonal.
+    """
+    pixels = math.gcd(images.shape[-2] or 1, 8)
+    repeated = tf.einsum("pq,dc->pcqd", tf.eye(pixels), matrix)
+    colours = tf.reshape(images, [-1, 3 * pixels]) @ tf.reshape(repeated, [3 * pixels, 3 * pixels])
+    return tf.reshape(colours, tf.shape(images))

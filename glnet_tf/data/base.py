@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -11,6 +12,24 @@ from glnet_tf.structures import GroundTruth
 
 # Which snippets of a video a source yields, see snippet_frames.
 PARTS = ("train", "validation", "all", "frames")
+
+
+class Loaded(NamedTuple):
+    """A snippet as a source reads it.
+
+    Attributes:
+      images: [3, h, w, 3] uint8 RGB, ordered t-1, t, t+1, at the source's own size.
+      intrinsics: [3, 3] float32 K in pixels of these images; zeros when unknown.
+      camera: [] int32 index into the source's cameras.
+      index: [] int64 number of the snippet.
+      position: [] int64 count of samples over all epochs.
+    """
+
+    images: tf.Tensor
+    intrinsics: tf.Tensor
+    camera: tf.Tensor
+    index: tf.Tensor
+    position: tf.Tensor
 
 
 class Source(abc.ABC):
@@ -47,6 +66,28 @@ class Source(abc.ABC):
           camera: [] int32 index into `cameras`.
         """
 
+    def index_at(self, position: tf.Tensor | int, seed: int) -> tf.Tensor:
+        """Returns which snippet, [] int64, comes at a position of `ordered`."""
+        return snippet_index(position, seed, len(self))
+
+    def ordered(self, seed: int, start: int) -> tf.data.Dataset:
+        """Returns an infinite dataset of shuffled snippets, each once per epoch; damaged images raise in it.
+
+        Args:
+          seed: of the order.
+          start: position of the first snippet; a dataset from there equals the rest of one from 0.
+
+        Returns:
+          Dataset of Loaded, positions consecutive.
+        """
+
+        def read(position: tf.Tensor) -> Loaded:
+            index = self.index_at(position, seed)
+            return Loaded(*self.load(index), index, position)
+
+        positions = tf.data.Dataset.range(start, np.iinfo(np.int64).max)
+        return positions.map(read, tf.data.AUTOTUNE, deterministic=True)
+
     @abc.abstractmethod
     def files(self, index: int) -> tuple[str, str, str]:
         """Returns the names of a snippet's three frames."""
@@ -58,6 +99,22 @@ class Source(abc.ABC):
     @abc.abstractmethod
     def ground_truth(self, index: int) -> GroundTruth | None:
         """Returns what is known about a snippet (unbatched NumPy arrays of the source's own size), or None."""
+
+
+def snippet_index(position: tf.Tensor | int, seed: int, size: int) -> tf.Tensor:
+    """Returns which snippet comes at a position: every epoch of `size` positions is a permutation of its own.
+
+    Args:
+      position: [] int64 count of samples over all epochs.
+      seed: of the order.
+      size: number of snippets of the source.
+
+    Returns:
+      [] int64 in 0 ... size - 1.
+    """
+    position = tf.convert_to_tensor(position, tf.int64)
+    epoch_seed = tf.stack([tf.constant(seed, tf.int64), position // size])
+    return tf.random.experimental.index_shuffle(position % size, epoch_seed, tf.constant(size - 1, tf.int64))
 
 
 def snippet_frames(runs: np.ndarray, stride: int, holdout_frames: int, part: str) -> np.ndarray:

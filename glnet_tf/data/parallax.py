@@ -54,7 +54,8 @@ def parallax(first: np.ndarray, second: np.ndarray, intrinsics: np.ndarray | Non
     if intrinsics is None:
         intrinsics = _assumed_intrinsics(height, width)
     focal, centre = intrinsics[[0, 1], [0, 1]], intrinsics[:2, 2]
-    flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(first, second, None)
+    start = np.zeros((height, width, 2), np.float32)
+    flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(first, second, start)
     y, x = np.mgrid[:height:STEP, :width:STEP]
     pixels = np.stack([x, y], axis=-1).reshape(-1, 2)
     moved = pixels + flow[::STEP, ::STEP].reshape(-1, 2).astype(np.float64)
@@ -134,7 +135,11 @@ class GreyReader:
 
 
 def scene_parallax(
-    files: Sequence[str], intrinsics: np.ndarray | None = None, used_rows: float = 1.0, cache_dir: str = ""
+    files: Sequence[str],
+    intrinsics: np.ndarray | None = None,
+    used_rows: float = 1.0,
+    cache_dir: str = "",
+    jobs: int = 0,
 ) -> np.ndarray:
     """Returns the parallax between consecutive frames, measured once if there is a folder to keep it in.
 
@@ -142,6 +147,7 @@ def scene_parallax(
       files: paths of a scene's F frames, all of one size.
       intrinsics, used_rows: see GreyReader.
       cache_dir: folder that keeps what was measured, by path, size and time of the files; empty: none.
+      jobs: threads; 0: one per processor.
 
     Returns:
       [F-1] thousandths of the images' width; NaN where one of the frames cannot be decoded.
@@ -156,7 +162,7 @@ def scene_parallax(
             kept = _cache_file(block, settings, cache_dir)
             values = _cached(kept, len(block) - 1)
             if values is None:
-                values = _measure(block, read, bar)
+                values = _measure(block, read, jobs, bar)
                 _keep(kept, values)
             else:
                 bar.update(len(values))
@@ -164,14 +170,14 @@ def scene_parallax(
     return np.concatenate(found)
 
 
-def _measure(files: Sequence[str], read: GreyReader, bar: tqdm) -> np.ndarray:
+def _measure(files: Sequence[str], read: GreyReader, jobs: int, bar: tqdm) -> np.ndarray:
     def between(pair: tuple[np.ndarray | None, np.ndarray | None]) -> float:
         first, second = pair
         return np.nan if first is None or second is None else parallax(first, second, read.intrinsics)
 
-    images = list(in_threads(read, files))
+    images = list(in_threads(read, files, jobs))
     values = []
-    for value in in_threads(between, zip(images, images[1:])):
+    for value in in_threads(between, zip(images, images[1:]), jobs):
         values.append(value)
         bar.update()
     return np.array(values)

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from glnet_tf.config import DataConfig
 from glnet_tf.data.augment import augment, keep_unknown
-from glnet_tf.data.base import Source
+from glnet_tf.data.base import Loaded, Source
 from glnet_tf.errors import DataError
 from glnet_tf.geometry.camera import resize_intrinsics
 from glnet_tf.structures import FRAMES, Snippet
@@ -37,18 +37,19 @@ def stream(source: Source, config: DataConfig, seed: int, start: int = 0, augmen
     """
     check_readable(source)
 
-    def sample(position: tf.Tensor) -> tuple[Snippet, tf.Tensor]:
-        snippet = read_snippet(source, config, snippet_index(position, seed, len(source)))
+    def sample(loaded: Loaded) -> tuple[Snippet, tf.Tensor]:
+        snippet = _fitted(loaded.images, loaded.intrinsics, loaded.camera, loaded.index, config)
         if augmented:
-            augmentation_seed = tf.stack([tf.constant(seed, tf.int64), position])
+            augmentation_seed = tf.stack([tf.constant(seed, tf.int64), loaded.position])
             images, intrinsics, mirrored = augment(
                 snippet.images, snippet.intrinsics, augmentation_seed, config.flip, config.colour
             )
             snippet = snippet._replace(images=images, intrinsics=intrinsics, mirrored=mirrored)
-        return snippet, position
+        return snippet, loaded.position
 
-    samples = tf.data.Dataset.range(start, np.iinfo(np.int64).max).map(sample, tf.data.AUTOTUNE, deterministic=True)
-    return samples.ignore_errors().batch(config.batch_size).prefetch(tf.data.AUTOTUNE)
+    intact = source.ordered(seed, start).ignore_errors()
+    samples = intact.map(sample, tf.data.AUTOTUNE, deterministic=True)
+    return samples.batch(config.batch_size).prefetch(tf.data.AUTOTUNE)
 
 
 def batches(source: Source, config: DataConfig, indices: Sequence[int] | None = None) -> tf.data.Dataset:
@@ -69,30 +70,18 @@ def batches(source: Source, config: DataConfig, indices: Sequence[int] | None = 
     return samples.ignore_errors().batch(config.batch_size).prefetch(tf.data.AUTOTUNE)
 
 
-def snippet_index(position: tf.Tensor | int, seed: int, size: int) -> tf.Tensor:
-    """Returns which snippet comes at a position: every epoch of `size` positions is a permutation of its own.
-
-    Args:
-      position: [] int64 count of samples over all epochs.
-      seed: of the order.
-      size: number of snippets of the source.
-
-    Returns:
-      [] int64 in 0 ... size - 1.
-    """
-    position = tf.convert_to_tensor(position, tf.int64)
-    epoch_seed = tf.stack([tf.constant(seed, tf.int64), position // size])
-    return tf.random.experimental.index_shuffle(position % size, epoch_seed, tf.constant(size - 1, tf.int64))
-
-
 def read_snippet(source: Source, config: DataConfig, index: tf.Tensor) -> Snippet:
     """Returns a snippet at the network's size: images [3, H, W, 3], intrinsics [3, 3], without batch axis."""
-    frames, intrinsics, camera = source.load(index)
+    return _fitted(*source.load(index), index, config)
+
+
+def _fitted(
+    frames: tf.Tensor, intrinsics: tf.Tensor, camera: tf.Tensor, index: tf.Tensor, config: DataConfig
+) -> Snippet:
     size = (config.image_height, config.image_width)
-    images = resize(frames, size)
     shape = tf.shape(frames)
     scaled = resize_intrinsics(intrinsics, (shape[1], shape[2]), size)
-    return Snippet(images, keep_unknown(intrinsics, scaled), camera, index, tf.constant(False))
+    return Snippet(resize(frames, size), keep_unknown(intrinsics, scaled), camera, index, tf.constant(False))
 
 
 def resize(frames: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
@@ -107,9 +96,14 @@ def resize(frames: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
     """
     shape = tf.shape(frames)
     # Averaging over areas is the exact filter for shrinking, but repeats pixels where it enlarges.
-    resized = tf.cond(
-        tf.reduce_all(shape[1:3] >= tf.constant(size)),
-        lambda: tf.image.resize(frames, size, method="area"),
+    resized = tf.case(
+        [
+            (tf.reduce_all(shape[1:3] == tf.constant(size)), lambda: tf.cast(frames, tf.float32)),
+            (
+                tf.reduce_all(shape[1:3] >= tf.constant(size)),
+                lambda: tf.image.resize(frames, size, method="area"),
+            ),
+        ],
         lambda: tf.image.resize(frames, size, antialias=True),
     )
     return tf.ensure_shape(resized, [FRAMES, *size, 3]) / 255.0

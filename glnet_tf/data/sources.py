@@ -17,6 +17,7 @@ from glnet_tf.data.cityscapes import CityscapesSource
 from glnet_tf.data.flow_pairs import KittiFlowSource, MiddleburyFlowSource
 from glnet_tf.data.folder import FolderSource
 from glnet_tf.data.kitti import KittiOdometrySource, KittiRawSource
+from glnet_tf.data.record_source import RecordsSource
 from glnet_tf.data.rgbd import RgbdSource
 from glnet_tf.data.scenes import SceneSource, split_names
 from glnet_tf.data.street import SKY_DEPTH, Street
@@ -24,7 +25,7 @@ from glnet_tf.data.video import VideoSource
 from glnet_tf.errors import ConfigError, DataError
 from glnet_tf.structures import GroundTruth
 
-FILE_SOURCES: dict[str, type[SceneSource]] = {
+FILE_SOURCES: dict[str, type[SceneSource] | type[RecordsSource]] = {
     "folder": FolderSource,
     "kitti_odometry": KittiOdometrySource,
     "kitti_raw": KittiRawSource,
@@ -33,6 +34,7 @@ FILE_SOURCES: dict[str, type[SceneSource]] = {
     "rgbd": RgbdSource,
     "middlebury_flow": MiddleburyFlowSource,
     "video": VideoSource,
+    "records": RecordsSource,
 }
 # Where cars wait at lights.
 DEFAULT_MIN_PARALLAX = {"kitti_raw": 1.0}

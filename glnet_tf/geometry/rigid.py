@@ -17,11 +17,13 @@ class RigidCorrespondence(NamedTuple):
     Attributes:
       pixels: [B, H, W, 2] p_rig = pi(K (R X + t)), coordinates (x, y) in frame b.
       points: [B, H, W, 3] R X + t in the frame of camera b.
-      valid: [B, H, W, 1] 1.0 where the point lies in front of camera b and inside its image.
+      in_front: [B, H, W, 1] 1.0 where the point lies in front of camera b.
+      valid: [B, H, W, 1] 1.0 where, besides, it lies inside its image.
     """
 
     pixels: tf.Tensor
     points: tf.Tensor
+    in_front: tf.Tensor
     valid: tf.Tensor
 
 
@@ -37,7 +39,7 @@ def rigid_correspondence(depth: tf.Tensor, intrinsics: tf.Tensor, pose: tf.Tenso
     points = transform_points(pose, unproject(pixel_grid(height, width, depth.dtype), depth, intrinsics))
     pixels = project(points, intrinsics)
     in_front = tf.cast(points[..., 2:] > MIN_DEPTH, depth.dtype)
-    return RigidCorrespondence(pixels, points, in_front * inside(pixels, height, width))
+    return RigidCorrespondence(pixels, points, in_front, in_front * inside(pixels, height, width))
 
 
 def rigid_flow(depth: tf.Tensor, intrinsics: tf.Tensor, pose: tf.Tensor) -> tf.Tensor:

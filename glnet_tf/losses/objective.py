@@ -1,4 +1,4 @@
-"""The objective of GLNet: six terms over four ordered pairs and four pyramid levels, in float32.
+"""The objective of GLNet: its six terms, and one of ours, over four ordered pairs and four pyramid levels, in float32.
 
 `compare` finds everything two frames say about each other once; the terms are read off it, and so are the pictures.
 """
@@ -14,6 +14,7 @@ from glnet_tf.geometry.camera import pixel_grid, pyramid_intrinsics
 from glnet_tf.geometry.rigid import RigidCorrespondence, rigid_correspondence
 from glnet_tf.geometry.sampling import pyramid, warp
 from glnet_tf.geometry.visibility import depth_visible, flow_visible
+from glnet_tf.losses.agreement import agreement_loss
 from glnet_tf.losses.consistency import consistency_loss
 from glnet_tf.losses.epipolar import epipolar_loss
 from glnet_tf.losses.photometric import Moments, adaptive_photometric_loss, moments, photometric_distance
@@ -50,6 +51,7 @@ class LossWeights(NamedTuple):
     depth_smoothness: tf.Tensor
     flow_smoothness: tf.Tensor
     consistency: tf.Tensor
+    agreement: tf.Tensor
     both: tf.Tensor
 
 
@@ -160,7 +162,7 @@ def flow_agrees(pair: Comparison, level: int) -> tf.Tensor:
 def level_terms(
     images: tf.Tensor, predictions: Predictions, level: int, both: tf.Tensor, config: LossConfig
 ) -> LossReport:
-    """Returns the six terms at one level, averaged over the ordered pairs; images: [B, 3, h, w, 3] at this level."""
+    """Returns the terms at one level, averaged over the ordered pairs; images: [B, 3, h, w, 3] at this level."""
     pair = compare(images, predictions, level, config.alpha)
     grid = pixel_grid(tf.shape(pair.flow)[1], tf.shape(pair.flow)[2], pair.flow.dtype)
     epipolar_mask = pair.flow_visible * (flow_agrees(pair, level) if config.epipolar_mask else 1.0)
@@ -177,6 +179,7 @@ def level_terms(
         depth_smoothness=depth_smoothness(merge(disparity), merge(images), level),
         flow_smoothness=flow_smoothness(pair.flow, _of_frames(images, FIRST), level),
         consistency=consistency_loss(pair.flow, pair.returned_flow, pair.flow_visible),
+        agreement=agreement_loss(pair.rigid.pixels, pair.flow_pixels, pair.rigid.in_front * pair.flow_visible),
     )
 
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from glnet_tf.geometry.sampling import window_mean
 from glnet_tf.losses.reduction import masked_mean
 
 # Wang et al., Image Quality Assessment, 2004: (0.01 L)^2 and (0.03 L)^2 for images in [0, 1].
@@ -19,21 +20,6 @@ class Moments(NamedTuple):
     image: tf.Tensor
     mean: tf.Tensor
     mean_square: tf.Tensor
-
-
-def window_mean(image: tf.Tensor) -> tf.Tensor:
-    """Returns the mean of every 3x3 window that lies inside the image, [B, H - 2, W - 2, C].
-
-    Sums of shifted rows, then of shifted columns, in rows of W * C values: on a CPU six times faster, forward and
-    gradient, than a depthwise convolution over three channels.
-    """
-    channels = image.shape[-1]
-    batch, height, width = tf.unstack(tf.shape(image)[:3])
-    rows = tf.reshape(image, [batch, height, width * channels])
-    rows = tf.add_n([tf.slice(rows, [0, i, 0], [batch, height - 2, width * channels]) for i in range(3)])
-    inner = (width - 2) * channels
-    rows = tf.add_n([tf.slice(rows, [0, 0, i * channels], [batch, height - 2, inner]) for i in range(3)])
-    return tf.reshape(rows / 9, [batch, height - 2, width - 2, channels])
 
 
 def moments(image: tf.Tensor) -> Moments:

@@ -6,11 +6,12 @@ import tensorflow as tf
 
 from glnet_tf.config import ModelConfig
 from glnet_tf.geometry.camera import pixel_grid
-from glnet_tf.geometry.sampling import warp
+from glnet_tf.geometry.sampling import pyramid, warp
 from glnet_tf.models.decoder import Decoder
 from glnet_tf.models.encoders import build_encoder
 from glnet_tf.models.matching import cost_volume, expected_displacement, standardised
-from glnet_tf.structures import FIRST, PAIRS, SECOND, merge, split
+from glnet_tf.models.variational import normalised, refined_flow
+from glnet_tf.structures import FIRST, PAIRS, SCALES, SECOND, merge, split
 
 # The decoders speak in tenths of the image's width, so that their outputs stay near one at every level.
 FLOW_UNIT = 0.1
@@ -57,9 +58,10 @@ def _tell_frames_apart(encoder: tf.keras.Model) -> None:
 class MatchingFlowNet(tf.keras.Model):
     """A FlowNet that compares features (ours, after PWC-Net): each frame is encoded once, whatever its pairs.
 
-    At strides 8, 4 and 2, frame b's features are warped by the flow so far and compared with frame a's in a window;
-    the displacement expected from the costs is added to the flow, and the decoder corrects it. With ImageNet's features
-    this finds much of the motion before any training.
+    At strides 8, 4 and 2, frame b's features are warped by the flow so far and compared with frame a's in a window; the
+    displacement expected from the costs is added to the flow, a variational step makes that fit the images, and the
+    decoder corrects it; at full size comes a last variational step. With ImageNet's features this finds most of the
+    motion before any training.
     """
 
     LEVELS = (3, 2, 1)
@@ -79,13 +81,21 @@ class MatchingFlowNet(tf.keras.Model):
     def call(self, images: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, ...]:
         """Returns the flow of the ordered pairs of a snippet; see StackedFlowNet.call."""
         encoded = self.encoder(merge(images), training=training and self.learns_statistics)
-        features = [split(x, images.shape[1]) for x in encoded]
+        greys = pyramid(tf.image.rgb_to_grayscale(merge(images)), SCALES)
+
+        def of_pairs(frames: tf.Tensor, which: list[int]) -> tf.Tensor:
+            return merge(tf.gather(split(frames, images.shape[1]), which, axis=1))
+
+        def refined(flow: tf.Tensor, level: int) -> tf.Tensor:
+            shape = normalised(greys[level])
+            frames = of_pairs(shape, FIRST), of_pairs(shape, SECOND)
+            return refined_flow(_in_pixels(flow), *frames, of_pairs(greys[level], FIRST)) / _unit(flow)
 
         def guess(level: int, coarser: tf.Tensor | None) -> tuple[tf.Tensor, list[tf.Tensor]]:
             if level not in self.LEVELS:
                 return coarser, []
-            standard = split(standardised(encoded[level - 1]), images.shape[1])
-            a, b = (merge(tf.gather(standard, which, axis=1)) for which in (FIRST, SECOND))
+            standard = standardised(encoded[level - 1])
+            a, b = of_pairs(standard, FIRST), of_pairs(standard, SECOND)
             if coarser is None:
                 coarser = tf.zeros_like(a[..., :2])
             else:
@@ -93,10 +103,11 @@ class MatchingFlowNet(tf.keras.Model):
                 b, _ = warp(b, pixels)
             costs = cost_volume(a, b, self.RADIUS)
             displacement = expected_displacement(costs, self.sharpness[self.LEVELS.index(level)], self.RADIUS)
-            return coarser + displacement / _unit(displacement), [costs]
+            return refined(coarser + displacement / _unit(displacement), level), [costs]
 
-        first = [merge(tf.gather(x, FIRST, axis=1)) for x in features]
-        return tuple(split(_in_pixels(x), len(PAIRS)) for x in self.decoder(first, guess))
+        maps = self.decoder([of_pairs(x, FIRST) for x in encoded], guess)
+        maps = (refined(maps[0], 0), *maps[1:])
+        return tuple(split(_in_pixels(x), len(PAIRS)) for x in maps)
 
 
 def _unit(flow: tf.Tensor) -> tf.Tensor:

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from glnet_tf.config import DataConfig, LossConfig, ModelConfig, TrainingConfig
 from glnet_tf.data.base import Source
-from glnet_tf.data.pipeline import missing_positions, snippet_index, stream
+from glnet_tf.data.pipeline import missing_positions, stream
 from glnet_tf.errors import NonFiniteLossError
 from glnet_tf.geometry.camera import focal_and_principal_point
 from glnet_tf.models.camera_net import intrinsics_from_parameters
@@ -148,7 +148,7 @@ class Trainer:
 
     def _note_skipped(self, positions: np.ndarray) -> None:
         for position in missing_positions(int(self._position), positions):
-            index = int(snippet_index(position, self.training.seed, len(self.source)))
+            index = int(self.source.index_at(position, self.training.seed))
             files = self.source.files(index)
             if files[1] not in self._skipped:
                 self._skipped[files[1]] = None

@@ -1,0 +1,105 @@
+"""Variational flow: the displacement that explains two images, smooth where they say nothing; nothing is learned."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from glnet_tf.geometry.camera import pixel_grid
+from glnet_tf.geometry.sampling import warp, window_mean
+
+LINEARISATIONS = 3
+SWEEPS = 5
+# Brightness differences, after normalisation, above about this count as outliers.
+OUTLIER = 0.5
+SMOOTHNESS = 0.5
+# Neighbours whose grey values, 0 to 1, differ by this much are coupled 1 / e as strongly.
+EDGE = 0.1
+NORMALISED_WINDOW = 9
+DATA_WINDOW = 5
+# Of the local variance, so that noise in a sky is not amplified to texture.
+VARIANCE_FLOOR = 3e-4
+# Linearised, the images speak for about this many pixels around.
+LARGEST_STEP = 2.0
+
+
+def normalised(grey: tf.Tensor) -> tf.Tensor:
+    """Returns grey images, [N, H, W, 1] in [0, 1], with local mean 0 and deviation 1: lighting no longer matters."""
+    mean, square = _box(grey, NORMALISED_WINDOW), _box(tf.square(grey), NORMALISED_WINDOW)
+    return (grey - mean) * tf.math.rsqrt(tf.maximum(square - tf.square(mean), 0) + VARIANCE_FLOOR)
+
+
+def refined_flow(flow: tf.Tensor, first: tf.Tensor, second: tf.Tensor, edges: tf.Tensor) -> tf.Tensor:
+    """Returns a flow near the given one with a smaller energy; the gradient passes as if it were the given flow.
+
+    Energy: sum over windows of |I_b(p + F) - I_a(p)| + SMOOTHNESS * |F - its neighbours' mean|^2, neighbours across an
+    edge of the image counting less. Each linearisation is minimised by Jacobi sweeps.
+
+    Args:
+      flow: [N, h, w, 2] pixels.
+      first, second: [N, h, w, 1] frames a and b, see normalised.
+      edges: [N, h, w, 1] grey values of frame a in [0, 1].
+
+    Source: Horn and Schunck, 1981; the data term of Lucas and Kanade in it, Bruhn et al., IJCV 2005; warping, Brox et
+    al., ECCV 2004. The use inside a network is ours.
+    """
+    grid = pixel_grid(tf.shape(flow)[1], tf.shape(flow)[2], flow.dtype)
+    grey = edges[..., 0]
+    likeness = [tf.exp(-tf.abs(neighbour - grey) / EDGE) for neighbour in _neighbours(grey)]
+    total = tf.add_n(likeness)
+    coupling = [weight / total for weight in likeness]
+    gradient, refined = _gradient(first[..., 0]), tf.stop_gradient(flow)
+    for _ in range(LINEARISATIONS):
+        refined = _minimise(refined, first, second, grid + refined, gradient, coupling)
+    return flow + tf.stop_gradient(refined - flow)
+
+
+# Below, maps are [N, h, w]: on a CPU, concatenating along a last axis of one costs more than all the arithmetic.
+
+
+def _minimise(
+    flow: tf.Tensor,
+    first: tf.Tensor,
+    second: tf.Tensor,
+    pixels: tf.Tensor,
+    gradient: tuple[tf.Tensor, tf.Tensor],
+    coupling: list[tf.Tensor],
+) -> tf.Tensor:
+    """The minimum, about, of the energy linearised at a flow."""
+    warped, valid = warp(second, pixels)
+    x, y = ((a + b) / 2 for a, b in zip(gradient, _gradient(warped[..., 0])))
+    difference = (warped - first)[..., 0]
+    weight = valid[..., 0] * tf.math.rsqrt(tf.square(difference) + OUTLIER**2)
+    products = [weight * p for p in (x * x, x * y, y * y, x * difference, y * difference)]
+    windows = _box(tf.concat(products, axis=0)[..., tf.newaxis], DATA_WINDOW)
+    xx, xy, yy, xd, yd = tf.split(windows[..., 0], 5, axis=0)
+    u0, v0 = tf.unstack(flow, axis=-1)
+    # Where the data alone would put the flow, times the data's matrix.
+    du, dv = xx * u0 + xy * v0 - xd, xy * u0 + yy * v0 - yd
+    determinant = (xx + SMOOTHNESS) * (yy + SMOOTHNESS) - tf.square(xy)
+    a, b, d = (xx + SMOOTHNESS) / determinant, xy / determinant, (yy + SMOOTHNESS) / determinant
+    u, v = u0, v0
+    for _ in range(SWEEPS):
+        mean_u, mean_v = (tf.add_n([c * n for c, n in zip(coupling, _neighbours(f))]) for f in (u, v))
+        right_u, right_v = du + SMOOTHNESS * mean_u, dv + SMOOTHNESS * mean_v
+        u, v = d * right_u - b * right_v, a * right_v - b * right_u
+        u, v = (tf.clip_by_value(f, f0 - LARGEST_STEP, f0 + LARGEST_STEP) for f, f0 in ((u, u0), (v, v0)))
+    return tf.stack([u, v], axis=-1)
+
+
+def _box(image: tf.Tensor, size: int) -> tf.Tensor:
+    """Means over windows about every pixel of [N, h, w, C]; beyond the border the image is continued."""
+    for _ in range(size // 2):
+        image = tf.pad(image, [[0, 0], [1, 1], [1, 1], [0, 0]], mode="SYMMETRIC")
+    return window_mean(image, size)
+
+
+def _neighbours(image: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    """The values right, left, below and above of every pixel of [N, h, w]."""
+    p = tf.pad(image, [[0, 0], [1, 1], [1, 1]], mode="SYMMETRIC")
+    return p[:, 1:-1, 2:], p[:, 1:-1, :-2], p[:, 2:, 1:-1], p[:, :-2, 1:-1]
+
+
+def _gradient(image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Central differences along x and y of [N, h, w]."""
+    right, left, below, above = _neighbours(image)
+    return (right - left) / 2, (below - above) / 2
