@@ -39,6 +39,7 @@ class Source(abc.ABC):
       name: what messages call it (its folder).
       cameras: names of the cameras; `load` returns indices into them.
       calibrated: whether K is known for every snippet.
+      shapes: width over height of each camera's own images, before any resizing: of square pixels.
       depth_truth: where the true depth comes from; empty without one.
       skipped: what was left out when the source was opened, one line each, with the reason.
     """
@@ -46,6 +47,7 @@ class Source(abc.ABC):
     name: str
     cameras: tuple[str, ...]
     calibrated: bool
+    shapes: tuple[float, ...]
     depth_truth: str = ""
     skipped: tuple[str, ...]
 

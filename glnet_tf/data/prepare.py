@@ -22,6 +22,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from glnet_tf.config import DataConfig
+from glnet_tf.data.folder import SHAPE_FILE
 from glnet_tf.data.formats import read_bytes, write_bytes
 from glnet_tf.data.images import common_size, decode, image_sizes, uninterrupted_runs
 from glnet_tf.data.scenes import Scene, SceneSource
@@ -62,7 +63,8 @@ def prepare(data: DataConfig, folder: Path, target_parallax: float = 0.0, jobs: 
 
     Args:
       data: the data set, the size of the images, and the parallax (negative: 1) below which a frame is static.
-      folder: where the prepared scenes go: SCENE/000000.jpg ..., SCENE/cam.txt, SCENE/poses.txt, manifest.json.
+      folder: where the prepared scenes go: SCENE/000000.jpg ..., SCENE/cam.txt, SCENE/poses.txt,
+        SCENE/shape.txt, manifest.json.
       target_parallax: thousandths of the width between kept frames; 0: all but static ones. KITTI at 10 Hz has 10.
       jobs: threads; 0: one per processor.
 
@@ -256,8 +258,10 @@ def _write_scene(
     kept = [frame for frame, entry in enumerate(plan) if "output" in entry]
     if not kept:
         return
+    height, width = common_size(scene.files[:1], image_sizes([plan[kept[0]]["file"]]))
+    shape = scene.shape or width / round(scene.used_rows * height)
+    write_bytes(folder / SHAPE_FILE, f"{shape:.9g}\n".encode())
     if scene.intrinsics is not None:
-        height, width = common_size(scene.files[:1], image_sizes([plan[kept[0]]["file"]]))
         with tf.device("/cpu:0"):
             old_size = (round(scene.used_rows * height), width)
             scaled = resize_intrinsics(tf.constant(scene.intrinsics, tf.float64), old_size, size).numpy()

@@ -43,6 +43,7 @@ class RecordsSource(Source):
                 "and no single frames; use the folder of frames that the records were written from"
             )
         self.cameras, self.calibrated = tuple(index["cameras"]), index["calibrated"]
+        self.shapes = tuple(float(shape) for shape in index["shapes"])
         self._scenes: dict[str, list[str]] = index["scenes"]
         snippets = np.reshape(np.array(index["snippets"], np.int64), (-1, 1 + FRAMES))
         self._stored = np.flatnonzero(

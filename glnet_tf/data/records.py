@@ -58,6 +58,7 @@ def write_records(source: FolderSource, folder: Path) -> int:
             _write_shard(shard, folder / name, bar)
     index = {
         "cameras": source.cameras,
+        "shapes": source.shapes,
         "calibrated": source.calibrated,
         "stride": source.config.stride,
         "scenes": {scene.name: [Path(file).name for file in scene.files] for scene in source.scenes},
@@ -132,7 +133,8 @@ def read_index(root: Path) -> dict[str, Any]:
             len(frames) == FRAMES and min(frames) >= 0 and max(frames) < scenes[scene]
             for scene, *frames in index["snippets"]
         )
-        whole = whole and isinstance(index["calibrated"], bool) and index["stride"] > 0 and len(index["cameras"]) > 0
+        whole = whole and isinstance(index["calibrated"], bool) and index["stride"] > 0
+        whole = whole and len(index["cameras"]) == len(index["shapes"]) > 0
     except (ValueError, TypeError, KeyError, IndexError, AttributeError):
         whole = False
     if not whole:

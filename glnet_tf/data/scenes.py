@@ -33,6 +33,7 @@ class Scene:
       poses: [F, 4, 4] camera to world of every file, metres, or None.
       depth: from the number of a frame to its depth, [h, w] in metres, 0 where unknown, or None without one.
       flow: from the number of a frame to its flow to the next one, or None without one.
+      shape: width over height of its frames as they were filmed, or None if nobody resized them since.
       used_rows: share of the images' rows, from the top, that show the world and not the car that carries the camera.
     """
 
@@ -43,6 +44,7 @@ class Scene:
     poses: np.ndarray | None = None
     depth: Callable[[int], np.ndarray | None] | None = None
     flow: Callable[[int], FlowTruth | None] | None = None
+    shape: float | None = None
     used_rows: float = 1.0
 
 
@@ -87,6 +89,7 @@ class SceneSource(Source):
             self._sizes.append(size)
             skipped += reasons
             found.append(start + frames)
+        self.shapes = tuple(self._shape(camera) for camera in self.cameras)
         self.skipped = tuple(skipped)
         self._frames = np.concatenate(found)
         # Of several sources, some may have no scene that is held out; their cameras keep their numbers all the same.
@@ -131,6 +134,12 @@ class SceneSource(Source):
         if not len(frames):
             skipped.append(f"{scene.name}: no snippet, {_few(readable.sum(), len(np.unique(runs[readable])))}")
         return size, frames, skipped
+
+    def _shape(self, camera: str) -> float:
+        number = next(number for number, scene in enumerate(self.scenes) if scene.camera == camera)
+        scene, (height, width) = self.scenes[number], self._sizes[number]
+        # Without one readable frame there is no snippet either.
+        return scene.shape or width / max(_used_height(scene, (height, width)), 1)
 
     def _make_tables(self) -> None:
         unknown = np.zeros((3, 3))

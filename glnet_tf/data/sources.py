@@ -74,6 +74,7 @@ class StreetSource(Source):
         self.name = "street"
         self._streets = [Street(seed, frames, height, width, style=style) for seed in seeds]
         self._seeds, self._frames, self._stride = tuple(seeds), frames, stride
+        self.shapes = (width / height,)
         found = snippet_frames(np.zeros(frames, np.int64), stride, holdout_frames, part)
         self._snippets = np.concatenate([number * frames + found for number in range(len(self._streets))])
         if not len(self._snippets):
@@ -137,6 +138,7 @@ class JoinedSource(Source):
         self.sources = tuple(sources)
         self.name = ",".join(source.name for source in sources)
         self.calibrated = all(source.calibrated for source in sources)
+        self.shapes = tuple(shape for source in sources for shape in source.shapes)
         self.depth_truth = ",".join(dict.fromkeys(source.depth_truth for source in sources))
         self.skipped = tuple(line for source in sources for line in source.skipped)
         self.cameras = _distinct_cameras(self.sources)

@@ -19,9 +19,11 @@ layers = tf.keras.layers
 
 # Rotations (radians) and translations both start about a hundredth of the network's output.
 POSE_UNIT = 0.01
-# What one of the network's output changes: a solved translation, relative to its length; c, relative to the image.
+# What one of the network's output, or of a learned parameter, changes: a solved translation, relative to its length; c,
+# relative to the image; the logarithm of a pixel's shape.
 TRANSLATION_UNIT = 0.1
 PRINCIPAL_POINT_UNIT = 0.1
+PIXEL_SHAPE_UNIT = 0.01
 KERNELS_AND_WIDTHS = ((7, 16), (5, 32), (3, 64), (3, 128), (3, 256))
 
 
@@ -34,6 +36,23 @@ def intrinsics_from_parameters(parameters: tf.Tensor, height: tf.Tensor, width: 
     size = tf.cast(tf.stack([width, height]), parameters.dtype)
     shift = PRINCIPAL_POINT_UNIT * parameters[:, 2:]
     return build_intrinsics(tf.nn.softplus(parameters[:, :2]) * size, (shift + 0.5) * size - 0.5)
+
+
+def camera_intrinsics(parameters: tf.Tensor, shapes: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+    """Returns the K of cameras, [B, 3, 3] in pixels, from raw parameters, [B, 4] = (f, pixel's shape, cx, cy).
+
+    fx = softplus(raw) W, and fy follows it as square pixels have it, whatever the resizing, but for the pixel's shape,
+    which hardly changes (ours): without much pitch a video says nothing about fy alone.
+
+    Args:
+      parameters: [B, 4].
+      shapes: [B] width over height of the camera's own images.
+      height, width: of the image that K is for.
+    """
+    size = tf.cast(tf.stack([width, height]), parameters.dtype)
+    focal = tf.nn.softplus(parameters[:, :1])
+    relative = tf.concat([focal, focal * (shapes[:, tf.newaxis] * tf.exp(PIXEL_SHAPE_UNIT * parameters[:, 1:2]))], 1)
+    return build_intrinsics(relative * size, (PRINCIPAL_POINT_UNIT * parameters[:, 2:] + 0.5) * size - 0.5)
 
 
 def initial_parameters(field_of_view: float, height: int, width: int) -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Callable
 
 import tensorflow as tf
@@ -10,7 +11,13 @@ from glnet_tf.config import ModelConfig
 from glnet_tf.geometry.camera import flip_intrinsics, intrinsics_from_field_of_view
 from glnet_tf.geometry.motion import motion_from_flow
 from glnet_tf.geometry.transform import inverse, pose_from_vector
-from glnet_tf.models.camera_net import CameraNet, corrected, initial_parameters, intrinsics_from_parameters
+from glnet_tf.models.camera_net import (
+    CameraNet,
+    camera_intrinsics,
+    corrected,
+    initial_parameters,
+    intrinsics_from_parameters,
+)
 from glnet_tf.models.depth_net import DepthNet
 from glnet_tf.models.flow_net import FLOW_NETS
 from glnet_tf.structures import FRAMES, PAIRS, REVERSE, Predictions, Snippet, merge, split
@@ -27,14 +34,18 @@ class GLNet(tf.keras.Model):
       config: of the networks; config.intrinsics must be decided ("auto" is resolved by the caller who knows the data).
       cameras: number of cameras in the training data, each with a K of its own when config.intrinsics is "learned".
       height, width: of the images; they only shape the start of the intrinsics.
+      shapes: width over height of each camera's own images, before they were resized; None: as resized.
     """
 
-    def __init__(self, config: ModelConfig, cameras: int, height: int, width: int):
+    def __init__(
+        self, config: ModelConfig, cameras: int, height: int, width: int, shapes: Sequence[float] | None = None
+    ):
         super().__init__(name="glnet")
         self.source_of_intrinsics = config.intrinsics
         self.field_of_view = config.field_of_view
         self.image_size = (height, width)
         initial = initial_parameters(config.field_of_view, height, width)
+        self._shapes = tuple(shapes or [width / height] * cameras)
         self.depth_net = DepthNet(config)
         self.flow_net: tf.keras.Model = FLOW_NETS[config.flow_net](config)
         self.camera_is_solved = config.camera_net == "solved"
@@ -44,7 +55,7 @@ class GLNet(tf.keras.Model):
             self.add_weight(
                 name="camera_parameters",
                 shape=(cameras, 4),
-                initializer=lambda shape, dtype: tf.broadcast_to(tf.constant(initial, dtype), shape),
+                initializer=lambda shape, dtype: tf.broadcast_to(tf.constant([initial[0], 0, 0, 0], dtype), shape),
             )
             if config.intrinsics == "learned"
             else None
@@ -89,6 +100,17 @@ class GLNet(tf.keras.Model):
             return tf.stop_gradient(tf.gather(flow, IN_TIME, axis=1)) * 100 / tf.cast(tf.shape(flow)[3], tf.float32)
         return (tf.concat([images[:, :-1], images[:, 1:]], axis=-1) - 0.45) / 0.225
 
+    def learned_intrinsics(self) -> tf.Tensor:
+        """Returns the learned K of every camera, [C, 3, 3], in pixels of the images that the model was made for."""
+        return self._learned_intrinsics(tf.range(len(self._shapes)), *self.image_size)
+
+    def _learned_intrinsics(self, camera: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+        described = tf.concat([self.camera_parameters, tf.constant(self._shapes)[:, tf.newaxis]], axis=1)
+        known = tf.gather(described, tf.maximum(camera, 0))
+        unseen = tf.reduce_mean(described, axis=0)
+        chosen = tf.where(camera[:, tf.newaxis] >= 0, known, unseen)
+        return camera_intrinsics(chosen[:, :4], chosen[:, 4], height, width)
+
     def _intrinsics(self, snippet: Snippet, pair_parameters: tf.Tensor | None) -> tf.Tensor:
         height, width = tf.shape(snippet.images)[2], tf.shape(snippet.images)[3]
         if self.source_of_intrinsics == "given":
@@ -97,10 +119,7 @@ class GLNet(tf.keras.Model):
             fixed = intrinsics_from_field_of_view(self.field_of_view, *snippet.images.shape[2:4])
             return tf.repeat(fixed[tf.newaxis], tf.shape(snippet.images)[0], axis=0)
         if self.source_of_intrinsics == "learned":
-            known = tf.gather(self.camera_parameters, tf.maximum(snippet.camera, 0))
-            unseen = tf.reduce_mean(self.camera_parameters, axis=0)
-            parameters = tf.where(snippet.camera[:, tf.newaxis] >= 0, known, unseen)
-            intrinsics = intrinsics_from_parameters(parameters, height, width)
+            intrinsics = self._learned_intrinsics(snippet.camera, height, width)
             mirrored = flip_intrinsics(intrinsics, width)
             return tf.where(snippet.mirrored[:, tf.newaxis, tf.newaxis], mirrored, intrinsics)
         of_video = tf.reduce_mean(split(pair_parameters, FRAMES - 1), axis=1)

@@ -16,17 +16,21 @@ from glnet_tf.models.glnet import GLNet
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-    """What a run folder's weights fit: the networks, the size of their images, and the cameras that have a K each."""
+    """What a run folder's weights fit: the networks, the size of their images, and the cameras that have a K each.
+
+    `shapes` is the width over height of each camera's own images.
+    """
 
     model: ModelConfig
     image_height: int
     image_width: int
     cameras: tuple[str, ...]
+    shapes: tuple[float, ...] = ()
 
     def build(self, weights: bool = True) -> GLNet:
         """Returns the model with its variables made; without pretrained `weights`, for a checkpoint to fill in."""
         config = self.model if weights else dataclasses.replace(self.model, encoder_weights="none")
-        return GLNet(config, len(self.cameras), self.image_height, self.image_width)
+        return GLNet(config, len(self.cameras), self.image_height, self.image_width, self.shapes)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -70,7 +74,8 @@ def read_architecture(run_dir: Path) -> Architecture:
     path = run_dir / "architecture.json"
     try:
         fields = json.loads(path.read_text())
-        return Architecture(**{**fields, "model": ModelConfig(**fields["model"]), "cameras": tuple(fields["cameras"])})
+        lists = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
+        return Architecture(**{**fields, **lists, "model": ModelConfig(**fields["model"])})
     except FileNotFoundError:
         raise CheckpointError(
             f"{run_dir}: not a run folder (no architecture.json); give the --run_dir of a training run"

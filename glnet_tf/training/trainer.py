@@ -20,7 +20,6 @@ from glnet_tf.data.base import Source
 from glnet_tf.data.pipeline import missing_positions, stream
 from glnet_tf.errors import NonFiniteLossError
 from glnet_tf.geometry.camera import focal_and_principal_point
-from glnet_tf.models.camera_net import intrinsics_from_parameters
 from glnet_tf.models.glnet import make_predict
 from glnet_tf.structures import Snippet, snippet_signature
 from glnet_tf.training.checkpoints import Architecture, Checkpoints, claim, write_text
@@ -73,7 +72,9 @@ class Trainer:
         self.run_dir = Path(run_dir)
         self.source, self.validation = source, validation
         self.data, self.training = data, training
-        self.architecture = Architecture(decide(model, source), data.image_height, data.image_width, source.cameras)
+        self.architecture = Architecture(
+            decide(model, source), data.image_height, data.image_width, source.cameras, source.shapes
+        )
         claim(self.run_dir, self.architecture)
 
         tf.keras.utils.set_random_seed(training.seed)
@@ -172,11 +173,9 @@ class Trainer:
 
     def focal_lengths(self) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Returns the learned fx and fy of every camera, [C] each in pixels of the network's images, or None twice."""
-        parameters = self.model.camera_parameters
-        if parameters is None:
+        if self.model.camera_parameters is None:
             return None, None
-        intrinsics = intrinsics_from_parameters(parameters, self.data.image_height, self.data.image_width)
-        focal = focal_and_principal_point(intrinsics)[0].numpy()
+        focal = focal_and_principal_point(self.model.learned_intrinsics())[0].numpy()
         return focal[:, 0], focal[:, 1]
 
     def _save(self, step: int, summaries: Summaries, log) -> None:  # type: ignore[no-untyped-def]

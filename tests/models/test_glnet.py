@@ -9,7 +9,7 @@ import tensorflow as tf
 from glnet_tf.config import ModelConfig
 from glnet_tf.geometry.camera import intrinsics_from_field_of_view, resize_intrinsics
 from glnet_tf.models import glnet
-from glnet_tf.models.camera_net import initial_parameters, intrinsics_from_parameters
+from glnet_tf.models.camera_net import camera_intrinsics, initial_parameters, intrinsics_from_parameters
 from glnet_tf.models.depth_net import MAX_DISPARITY, MIN_DISPARITY
 from glnet_tf.models.glnet import GLNet
 from glnet_tf.structures import PAIRS, REVERSE, Predictions, Snippet
@@ -25,9 +25,11 @@ def config(intrinsics: str, flow_net: str = "stacked") -> ModelConfig:
 def snippet(
     batch: int = 2, height: int = HEIGHT, width: int = WIDTH, camera: tuple = (), mirrored: tuple = ()
 ) -> Snippet:
-    images = np.random.default_rng(0).uniform(size=(batch, 3, height, width, 3)).astype(np.float32)
+    """A picture of blobs for each snippet, which moves by two pixels a frame."""
+    blobs = np.random.default_rng(0).uniform(size=(batch, height // 4, width // 4, 3)).astype(np.float32)
+    picture = tf.image.resize(blobs, (height, width), "bicubic")
     return Snippet(
-        images=tf.constant(images),
+        images=tf.clip_by_value(tf.stack([tf.roll(picture, 2 * i, axis=2) for i in range(3)], axis=1), 0, 1),
         intrinsics=tf.constant(np.tile(K, (batch, 1, 1))),
         camera=tf.constant(camera or [0] * batch, tf.int32),
         index=tf.range(batch, dtype=tf.int64),
@@ -97,7 +99,7 @@ def test_snippets_of_a_batch_do_not_mix(model, predictions):
     given = snippet()
     alone = model(Snippet(*(field[1:] for field in given)))
     for whole, part in zip(tf.nest.flatten(tuple(predictions)), tf.nest.flatten(tuple(alone))):
-        np.testing.assert_allclose(part[0], whole[1], atol=1e-4)
+        np.testing.assert_allclose(part[0], whole[1], atol=2e-3)
 
 
 def test_unknown_batch_size_and_levels_under_tf_function(model, predictions):
@@ -112,7 +114,7 @@ def test_unknown_batch_size_and_levels_under_tf_function(model, predictions):
     for batch in (2, 1):
         result = compiled(Snippet(*(field[:batch] for field in snippet())))
         for graph, eager in zip(tf.nest.flatten(tuple(result)), tf.nest.flatten(tuple(predictions))):
-            np.testing.assert_allclose(graph, eager[:batch], atol=1e-4)
+            np.testing.assert_allclose(graph, eager[:batch], atol=2e-3)
 
 
 def test_same_seed_same_weights(model, flow_net):
@@ -169,21 +171,32 @@ def test_learned_intrinsics_start_at_the_field_of_view_with_one_k_per_camera(lig
     model = light("learned", cameras=2)
     np.testing.assert_allclose(model(snippet(2, camera=(0, 1))).intrinsics, [START, START], rtol=1e-5)
     assert model.camera_parameters.shape == (2, 4)
-    model.camera_parameters.assign_add([[0.0, 0, 0, 0], [0.3, -0.2, 1.0, 0.5]])
+    model.camera_parameters.assign_add([[0.0, 0, 0, 0], [0.3, -20.0, 1.0, 0.5]])
     first, second = model(snippet(2, camera=(0, 1))).intrinsics.numpy()
     np.testing.assert_allclose(first, START, rtol=1e-5)
+    # fy follows fx, but for the pixel's shape.
+    np.testing.assert_allclose(second[1, 1] / second[0, 0], np.exp(-0.2), rtol=1e-5)
     np.testing.assert_allclose(second[:2, 2] - START[:2, 2], [0.1 * WIDTH, 0.05 * HEIGHT], rtol=1e-4)
-    assert second[0, 0] > START[0, 0] + 1 and second[1, 1] < START[1, 1] - 1
+    assert second[0, 0] > START[0, 0] + 1
+
+
+def test_pixels_are_square_in_the_images_that_were_filmed():
+    """16:9 frames resized to a wide strip: fx and fy are shrunk by what width and height are."""
+    config = ModelConfig(encoder="efficientnet_lite0", encoder_weights="none", intrinsics="learned", field_of_view=90)
+    K = GLNet(config, 2, 128, 416, (1920 / 1080, 416 / 128)).learned_intrinsics().numpy()
+    np.testing.assert_allclose(K[0, [0, 1], [0, 1]], [960 * 416 / 1920, 960 * 128 / 1080], rtol=1e-5)
+    np.testing.assert_allclose(K[1, [0, 1], [0, 1]], [208, 208], rtol=1e-5)
 
 
 def test_a_camera_never_trained_on_takes_the_mean(light):
     model = light("learned", cameras=2)
     parameters = np.array([[0.5, 0.6, 0.1, 0.0], [0.7, 0.2, -0.3, 0.2]], np.float32)
     model.camera_parameters.assign(parameters)
-    expected = intrinsics_from_parameters(tf.constant(parameters.mean(axis=0, keepdims=True)), HEIGHT, WIDTH)
+    shape = tf.constant([WIDTH / HEIGHT])
+    expected = camera_intrinsics(tf.constant(parameters.mean(axis=0, keepdims=True)), shape, HEIGHT, WIDTH)
     unseen, known = model(snippet(2, camera=(-1, 1))).intrinsics
     np.testing.assert_allclose(unseen, expected[0], rtol=1e-6)
-    np.testing.assert_allclose(known, intrinsics_from_parameters(parameters[1:], HEIGHT, WIDTH)[0], rtol=1e-6)
+    np.testing.assert_allclose(known, camera_intrinsics(parameters[1:], shape, HEIGHT, WIDTH)[0], rtol=1e-6)
 
 
 def test_only_the_camera_that_filmed_gets_a_gradient(light):
