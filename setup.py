@@ -22,7 +22,15 @@ REQUIREMENTS = [
 ]
 
 EXTRAS = {
-    "dev": ["hypothesis>=6.100", "mypy>=1.10", "pytest>=8", "ruff>=0.8", "scikit-image>=0.22", "scipy>=1.11"],
+    "dev": [
+        "hypothesis>=6.100",
+        "mypy>=1.10",
+        "pytest>=8",
+        "pytest-xdist>=3.6",
+        "ruff>=0.8",
+        "scikit-image>=0.22",
+        "scipy>=1.11",
+    ],
     "eval": ["evo>=1.26,<2"],
     "export": ["onnxruntime>=1.16", "tf2onnx>=1.16,<2"],
 }

@@ -18,7 +18,8 @@ part() { # NAME COMMAND...
 part 'ruff check' "$python" -m ruff check .
 part 'ruff format' "$python" -m ruff format --check .
 part 'mypy' "$python" -m mypy
-part 'pytest' "$python" -m pytest "$@"
+# Two processes: tracing, which takes most of the time, uses one core only.
+part 'pytest' "$python" -m pytest -n 2 --dist=loadfile "$@"
 
 if ((${#failed[@]})); then
     printf -v list '%s, ' "${failed[@]}"

@@ -15,7 +15,10 @@ from glnet_tf.geometry.visibility import inside
 try:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the end-of-life notice of tensorflow-addons
-        from tensorflow_addons.image import resampler as _resampler
+        from tensorflow_addons.image import resampler
+
+    # Without its own tf.function, which would trace once more for every new shape.
+    _resampler = resampler.python_function
 except ImportError:
     _resampler = None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Callable
+
 import tensorflow as tf
 
 from glnet_tf.geometry.camera import pixel_grid
@@ -47,9 +49,12 @@ def refined_flow(flow: tf.Tensor, first: tf.Tensor, second: tf.Tensor, edges: tf
     likeness = [tf.exp(-tf.abs(neighbour - grey) / EDGE) for neighbour in _neighbours(grey)]
     total = tf.add_n(likeness)
     coupling = [weight / total for weight in likeness]
-    gradient, refined = _gradient(first[..., 0]), tf.stop_gradient(flow)
-    for _ in range(LINEARISATIONS):
-        refined = _minimise(refined, first, second, grid + refined, gradient, coupling)
+    gradient = _gradient(first[..., 0])
+
+    def linearised(at: tf.Tensor) -> tuple[tf.Tensor]:
+        return (_minimise(at, first, second, grid + at, gradient, coupling),)
+
+    (refined,) = _repeated(linearised, (tf.stop_gradient(flow),), LINEARISATIONS)
     return flow + tf.stop_gradient(refined - flow)
 
 
@@ -77,13 +82,22 @@ def _minimise(
     du, dv = xx * u0 + xy * v0 - xd, xy * u0 + yy * v0 - yd
     determinant = (xx + SMOOTHNESS) * (yy + SMOOTHNESS) - tf.square(xy)
     a, b, d = (xx + SMOOTHNESS) / determinant, xy / determinant, (yy + SMOOTHNESS) / determinant
-    u, v = u0, v0
-    for _ in range(SWEEPS):
+
+    def swept(u: tf.Tensor, v: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         mean_u, mean_v = (tf.add_n([c * n for c, n in zip(coupling, _neighbours(f))]) for f in (u, v))
         right_u, right_v = du + SMOOTHNESS * mean_u, dv + SMOOTHNESS * mean_v
         u, v = d * right_u - b * right_v, a * right_v - b * right_u
-        u, v = (tf.clip_by_value(f, f0 - LARGEST_STEP, f0 + LARGEST_STEP) for f, f0 in ((u, u0), (v, v0)))
-    return tf.stack([u, v], axis=-1)
+        return (
+            tf.clip_by_value(u, u0 - LARGEST_STEP, u0 + LARGEST_STEP),
+            tf.clip_by_value(v, v0 - LARGEST_STEP, v0 + LARGEST_STEP),
+        )
+
+    return tf.stack(_repeated(swept, (u0, v0), SWEEPS), axis=-1)
+
+
+def _repeated(step: Callable, start: tuple[tf.Tensor, ...], times: int) -> tuple[tf.Tensor, ...]:
+    """Returns step(*step(... start)), as a loop in the graph: unrolled, it would take long to trace."""
+    return tf.while_loop(lambda *_: True, step, start, maximum_iterations=times)
 
 
 def _box(image: tf.Tensor, size: int) -> tf.Tensor:
