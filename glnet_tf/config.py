@@ -154,6 +154,9 @@ class LossConfig(Checked):
         "whether the epipolar loss trains the camera too; otherwise it holds the flow to the camera, not the reverse",
     )
     epipolar_mask: bool = setting(False, "restrict the epipolar loss to pixels whose flow agrees with the rigid flow")
+    rigid_mask: bool = setting(
+        False, "leave pixels whose flow disagrees with the rigid flow to the flow: they move by themselves"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,6 +165,9 @@ class TrainingConfig(Checked):
 
     steps: int = setting(100_000, "training steps in all, resumed ones included", low=1)
     learning_rate: float = setting(2e-4, "Adam's learning rate", low=0.0)
+    flow_rate: float = setting(
+        1.0, "learning rate of FlowNet, relative to learning_rate; 0: it stays as it starts, and a step takes less time", low=0.0
+    )
     camera_rate: float = setting(1.0, "learning rate of CameraNet, relative to learning_rate", low=0.0)
     intrinsics_rate: float = setting(10.0, "learning rate of a learned K, relative to learning_rate", low=0.0)
     ramp_steps: int = setting(100, "steps over which the learning rate rises to its value", low=1)
@@ -175,3 +181,32 @@ class TrainingConfig(Checked):
     summary_steps: int = setting(200, "steps between TensorBoard pictures", low=1)
     checkpoint_steps: int = setting(500, "steps between checkpoints and validations", low=1)
     validation_snippets: int = setting(32, "snippets per validation", low=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class RefinementConfig(Checked):
+    """The optimisation at test time."""
+
+    refine: str = setting(
+        "both",
+        "what is refined: pft (the networks' parameters), oft (their outputs), both (pft, then oft from there)",
+        choices=("pft", "oft", "both"),
+    )
+    iterations: int = setting(50, "iterations of pft, and of oft", low=0)
+    policy: str = setting(
+        "snippet",
+        "where pft starts: snippet (each from the trained weights) or sequence (each from those of the one before)",
+        choices=("snippet", "sequence"),
+    )
+    pft_depth_rate: float = setting(2e-4, "pft: Adam's learning rate of DepthNet", low=0.0)
+    pft_flow_rate: float = setting(2e-4, "pft: Adam's learning rate of FlowNet", low=0.0)
+    pft_camera_rate: float = setting(4e-4, "pft: Adam's learning rate of CameraNet", low=0.0)
+    pft_intrinsics_rate: float = setting(2e-3, "pft: Adam's learning rate of a learned K", low=0.0)
+    oft_depth_rate: float = setting(0.02, "oft: change of log depth per iteration", low=0.0)
+    oft_flow_rate: float = setting(0.05, "oft: change of flow per iteration, pixels", low=0.0)
+    oft_pose_rate: float = setting(0.001, "oft: change of a rotation (radians), a tenth of a translation's", low=0.0)
+    oft_intrinsics_rate: float = setting(0.002, "oft: relative change of a K that was not given, per iteration", low=0.0)
+    prior: float = setting(0.01, "oft: weight of the squared distance from the networks' outputs", low=0.0)
+    stall: float = setting(
+        1e-3, "stop when ten iterations lower the objective by less than this share; 0: never", low=0.0
+    )

@@ -1,7 +1,7 @@
 """The values that flow through the library: named fields with shapes, never string-keyed dictionaries.
 
-Shapes use B for the batch, H and W for the image, s for the pyramid level (h = H / 2^s, w = W / 2^s) and
-P = 4 for the ordered pairs of a snippet.
+Shapes use B for the batch, H and W for the image, s for the pyramid level (h = H / 2^s, w = W / 2^s), F for the frames
+(3 in a snippet, more in a window of a video) and P = 2 (F - 1) for their ordered pairs.
 """
 
 from __future__ import annotations
@@ -13,18 +13,36 @@ import tensorflow as tf
 FRAMES = 3
 SCALES = 4
 
-# Ordered pairs (a, b) of frame indices within a snippet (t-1, t, t+1) = (0, 1, 2). Pair k's reverse is REVERSE[k].
-PAIRS = ((1, 0), (1, 2), (0, 1), (2, 1))
-FIRST = [a for a, _ in PAIRS]
-SECOND = [b for _, b in PAIRS]
-REVERSE = (2, 3, 0, 1)
+
+class Pairs(NamedTuple):
+    """The ordered pairs (a, b) of neighbouring frames.
+
+    Attributes:
+      first, second: a and b of every pair: all pairs in the order of time, then their reverses in the same order.
+      reverse: position of every pair's reverse.
+    """
+
+    first: tuple[int, ...]
+    second: tuple[int, ...]
+    reverse: tuple[int, ...]
+
+
+def ordered_pairs(frames: int) -> Pairs:
+    """Returns the ordered pairs of so many consecutive frames."""
+    earlier, later = tuple(range(frames - 1)), tuple(range(1, frames))
+    return Pairs(earlier + later, later + earlier, tuple(range(frames - 1, 2 * frames - 2)) + earlier)
+
+
+# Of a snippet (t-1, t, t+1) = (0, 1, 2). Pair k's reverse is REVERSE[k].
+PAIRS = tuple(zip(*ordered_pairs(FRAMES)[:2]))
+REVERSE = ordered_pairs(FRAMES).reverse
 
 
 class Snippet(NamedTuple):
-    """Three consecutive frames of one video, batched.
+    """Consecutive frames of one video, batched: three, or the more of a window.
 
     Attributes:
-      images: [B, 3, H, W, 3] float32 RGB in [0, 1], ordered t-1, t, t+1.
+      images: [B, F, H, W, 3] float32 RGB in [0, 1], in the order of time.
       intrinsics: [B, 3, 3] float32 K in pixels of these images; all zeros where the source has no calibration.
       camera: [B] int32 index of the camera (videos filmed by one camera share it); -1 for a camera never trained on.
       index: [B] int64 position of the snippet in its source, by which errors name its files.
@@ -38,10 +56,10 @@ class Snippet(NamedTuple):
     mirrored: tf.Tensor
 
 
-def snippet_signature(height: int, width: int) -> Snippet:
+def snippet_signature(height: int, width: int, frames: int = FRAMES) -> Snippet:
     """Returns the shapes of a batch of any size."""
     return Snippet(
-        images=tf.TensorSpec([None, FRAMES, height, width, 3], tf.float32),
+        images=tf.TensorSpec([None, frames, height, width, 3], tf.float32),
         intrinsics=tf.TensorSpec([None, 3, 3], tf.float32),
         camera=tf.TensorSpec([None], tf.int32),
         index=tf.TensorSpec([None], tf.int64),
@@ -73,7 +91,7 @@ class Predictions(NamedTuple):
     """What GLNet says about a snippet.
 
     Attributes:
-      disparities: one [B, 3, h, w, 1] tensor per level s = 0..3: inverse depth of the three frames (up to scale).
+      disparities: one [B, F, h, w, 1] tensor per level s = 0..3: inverse depth of every frame (up to scale).
       flows: one [B, P, h, w, 2] tensor per level: flow (u, v) of every ordered pair, in pixels of that level.
       poses: [B, P, 4, 4] T_ab of every ordered pair: maps points of camera a into camera b (up to scale).
       intrinsics: [B, 3, 3] K in pixels of the full-size image.
@@ -86,7 +104,7 @@ class Predictions(NamedTuple):
 
 
 class LossReport(NamedTuple):
-    """The unweighted loss terms, each a scalar averaged over pairs and levels.
+    """The unweighted loss terms, each averaged over pairs and levels: scalars, or [B], one for each snippet.
 
     Attributes:
       photometric, structure, epipolar, depth_smoothness, flow_smoothness, consistency: the paper's six terms.

@@ -32,6 +32,12 @@ def focal_and_principal_point(intrinsics: tf.Tensor) -> tuple[tf.Tensor, tf.Tens
     return perspective.intrinsics_from_matrix(intrinsics)[:2]
 
 
+def inverse_intrinsics(intrinsics: tf.Tensor) -> tf.Tensor:
+    """Returns K^-1, [..., 3, 3], of K without skew."""
+    focal, principal_point = focal_and_principal_point(intrinsics)
+    return build_intrinsics(1 / focal, -principal_point / focal)
+
+
 def intrinsics_from_field_of_view(degrees: float, height: int, width: int) -> tf.Tensor:
     """Returns K, [3, 3], of square pixels with a horizontal field of view and the principal point in the middle."""
     focal = width / 2 / math.tan(math.radians(degrees) / 2)

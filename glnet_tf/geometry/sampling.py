@@ -7,6 +7,7 @@ wheel has no GPU and no XLA kernel. There, and wherever it is not installed, a p
 from __future__ import annotations
 
 import warnings
+from typing import Callable
 
 import tensorflow as tf
 
@@ -39,9 +40,16 @@ def warp(image: tf.Tensor, pixels: tf.Tensor, plain: bool | None = None) -> tupl
     """
     height, width = tf.shape(image)[1], tf.shape(image)[2]
     valid = inside(pixels, height, width)
-    last = tf.cast(tf.stack([width, height]) - 1, pixels.dtype)
-    # At the last column or row the resampler's gradient would reach for a neighbour that does not exist: it gets none.
-    clamped = tf.where(pixels < last, tf.maximum(pixels, 0), last)
+
+    def clamp(coordinate: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+        # At the last column or row the resampler's gradient would reach for a neighbour that does not exist: it gets
+        # none.
+        last = tf.cast(size - 1, pixels.dtype)
+        return tf.where(coordinate < last, tf.maximum(coordinate, 0), last)
+
+    # Apart, then together again: operations with a last axis of two, broadcast, are several times slower on a CPU.
+    x, y = tf.unstack(pixels, 2, axis=-1)
+    clamped = tf.stack([clamp(x, width), clamp(y, height)], axis=-1)
     if plain is None:
         plain = _resampler is None or bool(tf.config.list_logical_devices("GPU"))
     return (_gather_bilinear if plain else _resampler)(image, clamped), valid
@@ -72,13 +80,27 @@ def window_mean(image: tf.Tensor, size: int = 3) -> tf.Tensor:
     Sums of shifted rows, then of shifted columns, in rows of W * C values: on a CPU six times faster, forward and
     gradient, than a depthwise convolution over three channels.
     """
+
     channels = image.shape[-1]
     batch, height, width = tf.unstack(tf.shape(image)[:3])
-    tall, wide = height - size + 1, width - size + 1
-    rows = tf.reshape(image, [batch, height, width * channels])
-    rows = tf.add_n([tf.slice(rows, [0, i, 0], [batch, tall, width * channels]) for i in range(size)])
-    rows = tf.add_n([tf.slice(rows, [0, 0, i * channels], [batch, tall, wide * channels]) for i in range(size)])
-    return tf.reshape(rows / size**2, [batch, tall, wide, channels])
+    rows = _window_sum(tf.reshape(image, [batch, height, width * channels]), size, channels)
+    return tf.reshape(rows / size**2, [batch, height - size + 1, width - size + 1, channels])
+
+
+def _window_sum(rows: tf.Tensor, size: int, channels: int) -> tf.Tensor:
+    """Sums of windows of [B, H, W * C]. A pixel's gradient is the sum over the windows that hold it: a window again."""
+    columns, lines = (size - 1) * channels, size - 1
+
+    @tf.custom_gradient
+    def window_sum(rows: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+        batch, height, width = tf.unstack(tf.shape(rows))
+        tower = tf.add_n([tf.slice(rows, [0, i, 0], [batch, height - lines, width]) for i in range(size)])
+        sums = [tf.slice(tower, [0, 0, i * channels], [batch, height - lines, width - columns]) for i in range(size)]
+        return tf.add_n(sums), lambda upstream: _window_sum(
+            tf.pad(upstream, [[0, 0], [lines] * 2, [columns] * 2]), size, channels
+        )
+
+    return window_sum(rows)
 
 
 def pyramid(image: tf.Tensor, levels: int) -> list[tf.Tensor]:

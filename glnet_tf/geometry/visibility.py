@@ -7,8 +7,9 @@ import tensorflow as tf
 
 def inside(pixels: tf.Tensor, height: int | tf.Tensor, width: int | tf.Tensor) -> tf.Tensor:
     """Returns 1.0 where coordinates, [..., 2] = (x, y), lie in an image: 0 <= x <= W - 1 and 0 <= y <= H - 1."""
-    last = tf.cast(tf.stack([width, height]) - 1, pixels.dtype)
-    return tf.cast(tf.reduce_all((pixels >= 0) & (pixels <= last), axis=-1, keepdims=True), pixels.dtype)
+    x, y = tf.unstack(pixels, 2, axis=-1)
+    last_x, last_y = (tf.cast(size - 1, pixels.dtype) for size in (width, height))
+    return tf.cast((x >= 0) & (x <= last_x) & (y >= 0) & (y <= last_y), pixels.dtype)[..., tf.newaxis]
 
 
 def flow_visible(flow: tf.Tensor, returned: tf.Tensor, alpha: float, beta: float) -> tf.Tensor:

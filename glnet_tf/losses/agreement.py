@@ -8,7 +8,7 @@ from glnet_tf.losses.reduction import masked_mean, norm
 
 
 def agreement_loss(rigid_pixels: tf.Tensor, flow_pixels: tf.Tensor, visible: tf.Tensor) -> tf.Tensor:
-    """Returns the mean of |p_rig - p_flow| over visible pixels, in pixels; the flow is held constant.
+    """Returns the mean of |p_rig - p_flow| over visible pixels, [B] in pixels; the flow is held constant.
 
     The photometric terms say nothing where there is no texture, and little where the error is more than a pixel.
 

@@ -8,7 +8,7 @@ from glnet_tf.losses.reduction import masked_mean, norm
 
 
 def consistency_loss(flow: tf.Tensor, returned: tf.Tensor, visible: tf.Tensor) -> tf.Tensor:
-    """Returns the mean of |F_ab(p) + F_ba<p + F_ab(p)>| over visible pixels, in pixels.
+    """Returns the mean of |F_ab(p) + F_ba<p + F_ab(p)>| over visible pixels, [B] in pixels.
 
     Args:
       flow: [B, H, W, 2] F_ab.

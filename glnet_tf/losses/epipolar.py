@@ -18,7 +18,7 @@ def epipolar_loss(
     mask: tf.Tensor,
     distance: str,
 ) -> tf.Tensor:
-    """Returns the mean epipolar residual of flow correspondences over masked pixels.
+    """Returns the mean epipolar residual of flow correspondences over masked pixels, [B].
 
     Args:
       pixels_a: [B, H, W, 2] or [H, W, 2] coordinates p in frame a.

@@ -19,19 +19,15 @@ from glnet_tf.losses.consistency import consistency_loss
 from glnet_tf.losses.epipolar import epipolar_loss
 from glnet_tf.losses.photometric import Moments, adaptive_photometric_loss, moments, photometric_distance
 from glnet_tf.losses.reduction import norm
-from glnet_tf.losses.smoothness import depth_smoothness, flow_smoothness
+from glnet_tf.losses.smoothness import Edges, depth_smoothness, edge_weights, flow_smoothness
 from glnet_tf.losses.structure import structure_loss
 from glnet_tf.structures import (
-    FIRST,
-    FRAMES,
-    PAIRS,
-    REVERSE,
     SCALES,
-    SECOND,
     LossReport,
     Predictions,
     Snippet,
     merge,
+    ordered_pairs,
     split,
 )
 
@@ -91,46 +87,47 @@ class Comparison(NamedTuple):
     flow_visible: tf.Tensor
 
 
-def _of_frames(tensor: tf.Tensor, frames: list[int]) -> tf.Tensor:
-    """Picks one frame per ordered pair from [B, 3, ...]: [B * P, ...]."""
+def _of_frames(tensor: tf.Tensor, frames: tuple[int, ...]) -> tf.Tensor:
+    """Picks one frame per ordered pair from [B, F, ...]: [B * P, ...]."""
     return merge(tf.gather(tensor, frames, axis=1))
 
 
 def _frame_moments(frames: tf.Tensor) -> Moments:
-    """Window moments of frames, [B, 3, h, w, 3], each computed once."""
-    return Moments(*(split(field, FRAMES) for field in moments(merge(frames))))
+    """Window moments of frames, [B, F, h, w, 3], each computed once."""
+    return Moments(*(split(field, frames.shape[1]) for field in moments(merge(frames))))
 
 
 def image_pyramid(images: tf.Tensor) -> list[tf.Tensor]:
-    """Returns the snippet's images, [B, 3, H, W, 3], at every level: [B, 3, h, w, 3]."""
-    return [split(level, FRAMES) for level in pyramid(merge(images), SCALES)]
+    """Returns the snippet's images, [B, F, H, W, 3], at every level: [B, F, h, w, 3]."""
+    return [split(level, images.shape[1]) for level in pyramid(merge(images), SCALES)]
 
 
 def compare(images: tf.Tensor, predictions: Predictions, level: int, alpha: float) -> Comparison:
     """Finds rigid and flow correspondences of every ordered pair at one level and compares the images there.
 
     Args:
-      images: [B, 3, h, w, 3] at this level.
+      images: [B, F, h, w, 3] at this level.
       predictions: GLNet's, all levels.
       level: s = 0..3.
       alpha: share of SSIM in the photometric distance.
     """
     disparity, flows = predictions.disparities[level], predictions.flows[level]
     flow = merge(flows)
-    intrinsics = tf.repeat(pyramid_intrinsics(predictions.intrinsics, level), len(PAIRS), axis=0)
+    first, second, reverse = ordered_pairs(images.shape[1])
+    intrinsics = tf.repeat(pyramid_intrinsics(predictions.intrinsics, level), len(first), axis=0)
     poses = merge(predictions.poses)
 
     frame_moments = _frame_moments(images)
-    moments_a = Moments(*(_of_frames(field, FIRST) for field in frame_moments))
-    image_b = _of_frames(images, SECOND)
+    moments_a = Moments(*(_of_frames(field, first) for field in frame_moments))
+    image_b = _of_frames(images, second)
 
-    rigid = rigid_correspondence(1 / _of_frames(disparity, FIRST), intrinsics, poses)
-    sampled, _ = warp(tf.concat([image_b, _of_frames(disparity, SECOND)], axis=-1), rigid.pixels)
+    rigid = rigid_correspondence(1 / _of_frames(disparity, first), intrinsics, poses)
+    sampled, _ = warp(tf.concat([image_b, _of_frames(disparity, second)], axis=-1), rigid.pixels)
     rigid_image, sampled_disparity = tf.split(sampled, [3, 1], axis=-1)
     sampled_depth = 1 / sampled_disparity
 
     flow_pixels = pixel_grid(tf.shape(flow)[1], tf.shape(flow)[2], flow.dtype) + flow
-    opposite = merge(tf.gather(flows, REVERSE, axis=1))
+    opposite = merge(tf.gather(flows, reverse, axis=1))
     sampled, flow_valid = warp(tf.concat([image_b, opposite], axis=-1), flow_pixels)
     flow_image, returned_flow = tf.split(sampled, [3, 2], axis=-1)
 
@@ -162,31 +159,39 @@ def flow_agrees(pair: Comparison, level: int) -> tf.Tensor:
 def level_terms(
     images: tf.Tensor, predictions: Predictions, level: int, both: tf.Tensor, config: LossConfig
 ) -> LossReport:
-    """Returns the terms at one level, averaged over the ordered pairs; images: [B, 3, h, w, 3] at this level."""
+    """Returns the terms at one level, [B] each, averaged over the ordered pairs; images: [B, F, h, w, 3] at this level."""
     pair = compare(images, predictions, level, config.alpha)
     grid = pixel_grid(tf.shape(pair.flow)[1], tf.shape(pair.flow)[2], pair.flow.dtype)
-    epipolar_mask = pair.flow_visible * (flow_agrees(pair, level) if config.epipolar_mask else 1.0)
+    static = flow_agrees(pair, level) if config.epipolar_mask or config.rigid_mask else None
+    epipolar_mask = pair.flow_visible * (static if config.epipolar_mask else 1.0)
+    rigid_mask = static if config.rigid_mask else 1.0
     camera = (pair.poses, pair.intrinsics)
     if not config.epipolar_camera:
         camera = tuple(tf.stop_gradient(x) for x in camera)
-    disparity = predictions.disparities[level]
-    return LossReport(
+    frames, first = images.shape[1], ordered_pairs(images.shape[1]).first
+    edges = edge_weights(merge(images))
+    edges_a = Edges(*(_of_frames(split(weight, frames), first) for weight in edges))
+    of_pairs = LossReport(
         photometric=adaptive_photometric_loss(
-            pair.rigid_distance, pair.rigid.valid, pair.flow_distance, pair.flow_valid, both
+            pair.rigid_distance, pair.rigid.valid * rigid_mask, pair.flow_distance, pair.flow_valid, both
         ),
-        structure=structure_loss(pair.rigid, pair.sampled_depth, pair.intrinsics, pair.rigid_visible),
+        structure=structure_loss(pair.rigid, pair.sampled_depth, pair.rigid_visible * rigid_mask),
         epipolar=epipolar_loss(grid, pair.flow_pixels, *camera, epipolar_mask, config.epipolar_distance),
-        depth_smoothness=depth_smoothness(merge(disparity), merge(images), level),
-        flow_smoothness=flow_smoothness(pair.flow, _of_frames(images, FIRST), level),
+        depth_smoothness=depth_smoothness(merge(predictions.disparities[level]), edges, level),
+        flow_smoothness=flow_smoothness(pair.flow, edges_a, level),
         consistency=consistency_loss(pair.flow, pair.returned_flow, pair.flow_visible),
-        agreement=agreement_loss(pair.rigid.pixels, pair.flow_pixels, pair.rigid.in_front * pair.flow_visible),
+        agreement=agreement_loss(
+            pair.rigid.pixels, pair.flow_pixels, pair.rigid.in_front * pair.flow_visible * rigid_mask
+        ),
     )
+    count = tf.shape(images)[0]
+    return LossReport(*(tf.reduce_mean(tf.reshape(term, [count, -1]), axis=1) for term in of_pairs))
 
 
-def objective(
+def objectives(
     snippet: Snippet, predictions: Predictions, weights: LossWeights, config: LossConfig
 ) -> tuple[tf.Tensor, LossReport]:
-    """Returns GLNet's objective, a scalar, and its unweighted terms, both averaged over pairs and levels."""
+    """Returns GLNet's objective of every snippet, [B], and its unweighted terms, both averaged over pairs and levels."""
     levels = [
         level_terms(images, predictions, level, weights.both, config)
         for level, images in enumerate(image_pyramid(snippet.images))
@@ -194,3 +199,10 @@ def objective(
     report = LossReport(*(tf.add_n(list(term)) / SCALES for term in zip(*levels)))
     total = tf.add_n([weight * term for weight, term in zip(weights, report)])
     return total, report
+
+
+def objective(
+    snippet: Snippet, predictions: Predictions, weights: LossWeights, config: LossConfig
+) -> tuple[tf.Tensor, LossReport]:
+    """Returns the mean of `objectives` over a batch, and that of the terms: scalars."""
+    return tf.nest.map_structure(tf.reduce_mean, objectives(snippet, predictions, weights, config))

@@ -50,7 +50,7 @@ def photometric_distance(a: Moments, b: Moments, alpha: float) -> tf.Tensor:
 def adaptive_photometric_loss(
     rigid: tf.Tensor, rigid_valid: tf.Tensor, flow: tf.Tensor, flow_valid: tf.Tensor, both: tf.Tensor
 ) -> tf.Tensor:
-    """Returns the mean over pixels of the smaller of two photometric distances.
+    """Returns the mean over pixels of the smaller of two photometric distances, [B].
 
     An invalid branch never wins; a pixel with neither branch valid is left out. Where flow always wins, depth and
     camera get no gradient from the minimum, so a share `both` of the loss trains each branch by itself (ours: all of

@@ -6,13 +6,17 @@ import tensorflow as tf
 
 
 def masked_mean(values: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-    """Returns the mean of `values` where `mask` is 1, a scalar; 0 for an empty mask, and nothing masked leaks in."""
+    """Returns the mean of each map, [B], where its mask is 1; 0 for an empty mask, and nothing masked leaks in.
+
+    Args:
+      values, mask: [B, H, W, 1].
+    """
     kept = tf.where(mask > 0, values, tf.zeros_like(values))
-    return tf.reduce_sum(kept) / tf.maximum(tf.reduce_sum(mask), 1)
+    return tf.reduce_sum(kept, axis=[1, 2, 3]) / tf.maximum(tf.reduce_sum(mask, axis=[1, 2, 3]), 1)
 
 
 def norm(vectors: tf.Tensor) -> tf.Tensor:
     """Returns the Euclidean length of the last axis, kept with size 1; its gradient is finite at zero."""
-    squared = tf.reduce_sum(tf.square(vectors), axis=-1, keepdims=True)
+    squared = tf.add_n([tf.square(x) for x in tf.unstack(vectors, axis=-1)])[..., tf.newaxis]
     positive = squared > 0
     return tf.where(positive, tf.sqrt(tf.where(positive, squared, tf.ones_like(squared))), tf.zeros_like(squared))

@@ -2,33 +2,61 @@
 
 from __future__ import annotations
 
+from typing import Callable, NamedTuple
+
 import tensorflow as tf
 
 
-def edge_aware_smoothness(field: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
-    """Returns the mean of |d field| exp(-|d image|) along x, plus the same along y, a scalar.
+class Edges(NamedTuple):
+    """How much every difference between neighbours counts, exp(-|dI|): [B, 1, H - 1, W] down and [B, 1, H, W - 1] across."""
 
-    Args:
-      field: [B, H, W, C].
-      image: [B, H, W, 3] in [0, 1].
-    """
-
-    def along(axis: int) -> tf.Tensor:
-        def difference(x: tf.Tensor) -> tf.Tensor:
-            return x[:, 1:] - x[:, :-1] if axis == 1 else x[:, :, 1:] - x[:, :, :-1]
-
-        edge = tf.reduce_mean(tf.abs(difference(image)), axis=-1, keepdims=True)
-        return tf.reduce_mean(tf.abs(difference(field)) * tf.exp(-edge))
-
-    return along(1) + along(2)
+    down: tf.Tensor
+    across: tf.Tensor
 
 
-def depth_smoothness(disparity: tf.Tensor, image: tf.Tensor, level: int) -> tf.Tensor:
-    """Returns the smoothness of inverse depth over its mean, divided by 2^s; [B, H, W, 1] and [B, H, W, 3]."""
+def edge_weights(image: tf.Tensor) -> Edges:
+    """Returns the weights of an image's differences, [B, H, W, 3] in [0, 1]; no gradient reaches the image."""
+    planes = tf.transpose(tf.stop_gradient(image), [0, 3, 1, 2])
+    return Edges(
+        *(tf.exp(-tf.reduce_mean(tf.abs(_differences(planes, axis)), axis=1, keepdims=True)) for axis in (2, 3))
+    )
+
+
+def edge_aware_smoothness(field: tf.Tensor, edges: Edges) -> tf.Tensor:
+    """Returns the mean of |d field| exp(-|dI|) along x, plus the same along y, [B]; field: [B, H, W, C]."""
+    planes = tf.transpose(field, [0, 3, 1, 2])
+    down, across = (
+        tf.reduce_mean(tf.abs(_differences(planes, axis)) * weight, axis=[1, 2, 3])
+        for axis, weight in zip((2, 3), edges)
+    )
+    return down + across
+
+
+@tf.custom_gradient
+def _down(planes: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+    """Differences of the rows of [B, C, H, W]; the gradient of slices would pass over the memory twice as often."""
+    return planes[:, :, 1:] - planes[:, :, :-1], lambda g: _padded(g, 1, 0, 0, 0) - _padded(g, 0, 1, 0, 0)
+
+
+@tf.custom_gradient
+def _across(planes: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+    return planes[..., 1:] - planes[..., :-1], lambda g: _padded(g, 0, 0, 1, 0) - _padded(g, 0, 0, 0, 1)
+
+
+def _padded(planes: tf.Tensor, top: int, bottom: int, left: int, right: int) -> tf.Tensor:
+    return tf.pad(planes, [[0, 0], [0, 0], [top, bottom], [left, right]])
+
+
+def _differences(planes: tf.Tensor, axis: int) -> tf.Tensor:
+    return _down(planes) if axis == 2 else _across(planes)
+
+
+def depth_smoothness(disparity: tf.Tensor, edges: Edges, level: int) -> tf.Tensor:
+    """Returns the smoothness, [B], of inverse depth, [B, H, W, 1], over its mean, divided by 2^s."""
     mean = tf.reduce_mean(disparity, axis=[1, 2, 3], keepdims=True)
-    return edge_aware_smoothness(disparity / mean, image) / 2**level
+    return edge_aware_smoothness(disparity / mean, edges) / 2**level
 
 
-def flow_smoothness(flow: tf.Tensor, image: tf.Tensor, level: int) -> tf.Tensor:
-    """Returns the smoothness of flow in pixels of its level, divided by 2^s; [B, H, W, 2] and [B, H, W, 3]."""
-    return edge_aware_smoothness(flow, image) / 2**level
+def flow_smoothness(flow: tf.Tensor, edges: Edges, level: int) -> tf.Tensor:
+    """Returns the smoothness, [B], of flow, [B, H, W, 2] in pixels of its level, divided by 2^s."""
+    return edge_aware_smoothness(flow, edges) / 2**level

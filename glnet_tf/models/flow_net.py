@@ -11,7 +11,7 @@ from glnet_tf.models.decoder import Decoder
 from glnet_tf.models.encoders import build_encoder
 from glnet_tf.models.matching import cost_volume, expected_displacement, standardised
 from glnet_tf.models.variational import normalised, refined_flow
-from glnet_tf.structures import FIRST, PAIRS, SCALES, SECOND, merge, split
+from glnet_tf.structures import SCALES, merge, ordered_pairs, split
 
 # The decoders speak in tenths of the image's width, so that their outputs stay near one at every level.
 FLOW_UNIT = 0.1
@@ -32,14 +32,15 @@ class StackedFlowNet(tf.keras.Model):
         """Returns the flow (u, v) of the ordered pairs of a snippet.
 
         Args:
-          images: [B, 3, H, W, 3].
+          images: [B, F, H, W, 3].
 
         Returns:
           one [B, P, h, w, 2] tensor per level, in pixels of that level.
         """
-        stacked = tf.concat([tf.gather(images, FIRST, axis=1), tf.gather(images, SECOND, axis=1)], axis=-1)
+        first, second, _ = ordered_pairs(images.shape[1])
+        stacked = tf.concat([tf.gather(images, first, axis=1), tf.gather(images, second, axis=1)], axis=-1)
         features = self.encoder(merge(stacked), training=training and self.learns_statistics)
-        return tuple(split(_in_pixels(x), len(PAIRS)) for x in self.decoder(features))
+        return tuple(split(_in_pixels(x), len(first)) for x in self.decoder(features))
 
 
 def _tell_frames_apart(encoder: tf.keras.Model) -> None:
@@ -80,22 +81,23 @@ class MatchingFlowNet(tf.keras.Model):
 
     def call(self, images: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, ...]:
         """Returns the flow of the ordered pairs of a snippet; see StackedFlowNet.call."""
+        first, second, _ = ordered_pairs(images.shape[1])
         encoded = self.encoder(merge(images), training=training and self.learns_statistics)
         greys = pyramid(tf.image.rgb_to_grayscale(merge(images)), SCALES)
 
-        def of_pairs(frames: tf.Tensor, which: list[int]) -> tf.Tensor:
+        def of_pairs(frames: tf.Tensor, which: tuple[int, ...]) -> tf.Tensor:
             return merge(tf.gather(split(frames, images.shape[1]), which, axis=1))
 
         def refined(flow: tf.Tensor, level: int) -> tf.Tensor:
             shape = normalised(greys[level])
-            frames = of_pairs(shape, FIRST), of_pairs(shape, SECOND)
-            return refined_flow(_in_pixels(flow), *frames, of_pairs(greys[level], FIRST)) / _unit(flow)
+            frames = of_pairs(shape, first), of_pairs(shape, second)
+            return refined_flow(_in_pixels(flow), *frames, of_pairs(greys[level], first)) / _unit(flow)
 
         def guess(level: int, coarser: tf.Tensor | None) -> tuple[tf.Tensor, list[tf.Tensor]]:
             if level not in self.LEVELS:
                 return coarser, []
             standard = standardised(encoded[level - 1])
-            a, b = of_pairs(standard, FIRST), of_pairs(standard, SECOND)
+            a, b = of_pairs(standard, first), of_pairs(standard, second)
             if coarser is None:
                 coarser = tf.zeros_like(a[..., :2])
             else:
@@ -105,9 +107,9 @@ class MatchingFlowNet(tf.keras.Model):
             displacement = expected_displacement(costs, self.sharpness[self.LEVELS.index(level)], self.RADIUS)
             return refined(coarser + displacement / _unit(displacement), level), [costs]
 
-        maps = self.decoder([of_pairs(x, FIRST) for x in encoded], guess)
+        maps = self.decoder([of_pairs(x, first) for x in encoded], guess)
         maps = (refined(maps[0], 0), *maps[1:])
-        return tuple(split(_in_pixels(x), len(PAIRS)) for x in maps)
+        return tuple(split(_in_pixels(x), len(first)) for x in maps)
 
 
 def _unit(flow: tf.Tensor) -> tf.Tensor:

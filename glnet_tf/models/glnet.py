@@ -20,11 +20,7 @@ from glnet_tf.models.camera_net import (
 )
 from glnet_tf.models.depth_net import DepthNet
 from glnet_tf.models.flow_net import FLOW_NETS
-from glnet_tf.structures import FRAMES, PAIRS, REVERSE, Predictions, Snippet, merge, split
-
-# The ordered pairs (t-1, t) and (t, t+1).
-IN_TIME = [PAIRS.index((i, i + 1)) for i in range(FRAMES - 1)]
-AGAINST_TIME = [REVERSE[pair] for pair in IN_TIME]
+from glnet_tf.structures import FRAMES, Predictions, Snippet, merge, split
 
 
 class GLNet(tf.keras.Model):
@@ -62,22 +58,23 @@ class GLNet(tf.keras.Model):
         )
 
     def call(self, snippet: Snippet, training: bool = False) -> Predictions:
-        """Returns depth of the three frames, flow and motion of the ordered pairs, and K."""
+        """Returns depth of the frames, flow and motion of the ordered pairs, and K; of a snippet or a longer window."""
         images = snippet.images
+        motions = images.shape[1] - 1
         disparities = self.depth_net(merge(images), training=training)
         flows = self.flow_net(images, training=training)
         vectors, pair_parameters = self.camera_net(merge(self._seen_by_camera(images, flows[0])))
         intrinsics = self._intrinsics(snippet, pair_parameters)
         if self.camera_is_solved:
-            forward, backward = (merge(tf.gather(flows[0], pairs, axis=1)) for pairs in (IN_TIME, AGAINST_TIME))
-            motion = motion_from_flow(forward, backward, tf.repeat(intrinsics, FRAMES - 1, axis=0))
+            forward, backward = merge(flows[0][:, :motions]), merge(flows[0][:, motions:])
+            motion = motion_from_flow(forward, backward, tf.repeat(intrinsics, motions, axis=0))
             poses = corrected(motion.pose, motion.parallax, vectors)
         else:
             poses = pose_from_vector(vectors)
         return Predictions(
-            disparities=tuple(split(x, FRAMES) for x in disparities),
+            disparities=tuple(split(x, images.shape[1]) for x in disparities),
             flows=flows,
-            poses=_both_ways(split(poses, FRAMES - 1)),
+            poses=both_ways(split(poses, motions)),
             intrinsics=intrinsics,
         )
 
@@ -93,11 +90,17 @@ class GLNet(tf.keras.Model):
         )
         self(blank)
 
+    def variable_groups(self) -> tuple[list[tf.Variable], ...]:
+        """Returns the variables of DepthNet, FlowNet, CameraNet, and of the learned K."""
+        networks = (self.depth_net, self.flow_net, self.camera_net)
+        intrinsics = [] if self.camera_parameters is None else [self.camera_parameters]
+        return *(network.trainable_variables for network in networks), intrinsics
+
     def _seen_by_camera(self, images: tf.Tensor, flow: tf.Tensor) -> tf.Tensor:
-        """What CameraNet sees of both pairs in the order of time, [B, 2, H, W, C]."""
+        """What CameraNet sees of the pairs in the order of time, [B, F - 1, H, W, C]."""
         if self.camera_sees_flow:
             # In hundredths of the width, so that it varies about one.
-            return tf.stop_gradient(tf.gather(flow, IN_TIME, axis=1)) * 100 / tf.cast(tf.shape(flow)[3], tf.float32)
+            return tf.stop_gradient(flow[:, : images.shape[1] - 1]) * 100 / tf.cast(tf.shape(flow)[3], tf.float32)
         return (tf.concat([images[:, :-1], images[:, 1:]], axis=-1) - 0.45) / 0.225
 
     def learned_intrinsics(self) -> tf.Tensor:
@@ -122,7 +125,7 @@ class GLNet(tf.keras.Model):
             intrinsics = self._learned_intrinsics(snippet.camera, height, width)
             mirrored = flip_intrinsics(intrinsics, width)
             return tf.where(snippet.mirrored[:, tf.newaxis, tf.newaxis], mirrored, intrinsics)
-        of_video = tf.reduce_mean(split(pair_parameters, FRAMES - 1), axis=1)
+        of_video = tf.reduce_mean(split(pair_parameters, snippet.images.shape[1] - 1), axis=1)
         return intrinsics_from_parameters(of_video, height, width)
 
 
@@ -131,10 +134,9 @@ def make_predict(model: GLNet, signature: Snippet) -> Callable[[Snippet], Predic
     return tf.function(model, input_signature=[signature], autograph=False)
 
 
-def _both_ways(forward: tf.Tensor) -> tf.Tensor:
-    """Poses of the ordered pairs, [B, P, 4, 4], from those in the order of time, [B, 2, 4, 4].
+def both_ways(forward: tf.Tensor) -> tf.Tensor:
+    """Returns the poses of the ordered pairs, [B, P, 4, 4], from those in the order of time, [B, F - 1, 4, 4].
 
     The motions of a pair and of its reverse are exact inverses (ours).
     """
-    backward = inverse(forward)
-    return tf.stack([forward[:, a] if a < b else backward[:, b] for a, b in PAIRS], axis=1)
+    return tf.concat([forward, inverse(forward)], axis=1)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from glnet_tf.structures import PAIRS, Predictions
+from glnet_tf.structures import Predictions, ordered_pairs
 
 
 class Vitals(NamedTuple):
@@ -30,7 +30,7 @@ def vitals(predictions: Predictions) -> Vitals:
     """Returns the vitals of a batch of predictions, from level 0."""
     disparity, flow = predictions.disparities[0], predictions.flows[0]
     mean, variance = tf.nn.moments(disparity, axes=[2, 3, 4])
-    depth = tf.gather(tf.reduce_mean(1 / disparity, axis=[2, 3, 4]), [a for a, _ in PAIRS], axis=1)
+    depth = tf.gather(tf.reduce_mean(1 / disparity, axis=[2, 3, 4]), ordered_pairs(disparity.shape[1]).first, axis=1)
     return Vitals(
         disparity_spread=tf.reduce_mean(tf.sqrt(variance) / mean),
         translation=tf.reduce_mean(tf.norm(predictions.poses[..., :3, 3], axis=-1) / depth),

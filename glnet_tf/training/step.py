@@ -24,27 +24,21 @@ class StepResult(NamedTuple):
 
 
 class Optimizers(NamedTuple):
-    """Adam for DepthNet and FlowNet, and with rates of their own for CameraNet and for learned intrinsics."""
+    """Adam for DepthNet, and with rates of their own for FlowNet, CameraNet and learned intrinsics."""
 
-    networks: tf.keras.optimizers.legacy.Optimizer
+    depth: tf.keras.optimizers.legacy.Optimizer
+    flow: tf.keras.optimizers.legacy.Optimizer
     camera: tf.keras.optimizers.legacy.Optimizer
     intrinsics: tf.keras.optimizers.legacy.Optimizer
 
 
 def make_optimizers(config: TrainingConfig) -> Optimizers:
-    """Returns the optimizers of the three groups of variables, see variable_groups."""
+    """Returns the optimizers of GLNet.variable_groups."""
     # The legacy class runs Adam as one fused kernel per variable; its successor traces for minutes on this many.
-    rates = (1.0, config.camera_rate, config.intrinsics_rate)
+    rates = (1.0, config.flow_rate, config.camera_rate, config.intrinsics_rate)
     return Optimizers(
         *(tf.keras.optimizers.legacy.Adam(LearningRate(config.learning_rate * rate, config)) for rate in rates)
     )
-
-
-def variable_groups(model: GLNet) -> list[list[tf.Variable]]:
-    """Returns the variables of each optimizer, in the order of Optimizers."""
-    networks = model.depth_net.trainable_variables + model.flow_net.trainable_variables
-    intrinsics = [] if model.camera_parameters is None else [model.camera_parameters]
-    return [networks, model.camera_net.trainable_variables, intrinsics]
 
 
 def loss_weights(config: LossConfig) -> LossWeights:
@@ -65,14 +59,16 @@ def make_train_step(
 
     Whoever calls it must stop when the objective or the gradient's length is not finite: the update has been made.
     """
-    groups = variable_groups(model)
+    # A group whose rate is 0 costs no gradient.
+    rates = (1.0, training.flow_rate, training.camera_rate, training.intrinsics_rate)
+    groups = [variables if rate else [] for rate, variables in zip(rates, model.variable_groups())]
     for optimizer, variables in zip(optimizers, groups):
         # Were Adam's moments made in the step, TensorFlow would trace the step twice.
         optimizer._create_all_weights(variables)
 
     @tf.function(input_signature=[signature], autograph=False)
     def step(snippet: Snippet) -> StepResult:
-        weights.both.assign(both_share(optimizers.networks.iterations, training))
+        weights.both.assign(both_share(optimizers.depth.iterations, training))
         with tf.GradientTape() as tape:
             predictions = model(snippet, training=True)
             total, report = objective(snippet, predictions, weights, loss)

@@ -90,7 +90,7 @@ def test_rigid_flow_is_the_true_flow_where_nothing_moves(scene):
     pair = at_truth(scene)
     error = norm(pair.rigid.pixels - pair.flow_pixels) * scene.static
     assert np.max(error) < 5e-4
-    assert masked_mean(norm(pair.flow), scene.static) > 2
+    assert np.min(masked_mean(norm(pair.flow), scene.static)) > 2
 
 
 def test_moving_vehicles_have_another_flow(scene):
@@ -101,56 +101,54 @@ def test_moving_vehicles_have_another_flow(scene):
 
 def test_structure_vanishes(scene):
     pair = at_truth(scene)
-    relative = structure_residual(pair.rigid, pair.sampled_depth, pair.intrinsics) / pair.rigid.points[..., 2:]
-    assert masked_mean(relative, scene.smooth) < 2e-6
+    relative = structure_residual(pair.rigid, pair.sampled_depth) / pair.rigid.points[..., 2:]
+    assert np.max(masked_mean(relative, scene.smooth)) < 2e-6
     assert np.max(relative * scene.smooth) < 1e-4
 
 
 def test_visibility_keeps_what_is_seen_and_drops_what_is_hidden(scene):
     pair = at_truth(scene)
-    assert masked_mean(pair.rigid_visible, scene.smooth) == 1
-    assert masked_mean(pair.flow_visible, scene.smooth) > 0.99
+    assert np.all(masked_mean(pair.rigid_visible, scene.smooth) == 1)
+    assert np.all(masked_mean(pair.flow_visible, scene.smooth) > 0.99)
 
 
 @pytest.mark.parametrize(("distance", "limit"), [("algebraic", 3e-7), ("sampson", 1e-4)])
 def test_epipolar_vanishes(scene, distance, limit):
     pair = at_truth(scene)
     loss = epipolar_loss(pixel_grid(*SIZE), pair.flow_pixels, pair.poses, pair.intrinsics, scene.static, distance)
-    assert loss < limit
+    assert np.max(loss) < limit
 
 
 def test_forward_backward_is_second_order(scene):
     """Bilinear interpolation of a projective flow is not exact, but nearly."""
     pair = at_truth(scene)
-    assert consistency_loss(pair.flow, pair.returned_flow, scene.smooth) < 0.005
+    assert np.max(consistency_loss(pair.flow, pair.returned_flow, scene.smooth)) < 0.005
 
 
 def test_photometric_is_much_lower_than_without_motion(scene):
     pair = at_truth(scene)
     still = compare(scene.images, scene.truth._replace(flows=pooled(np.zeros((4, *SIZE, 2)), 1.0)), 0, 0.85)
     without = masked_mean(still.flow_distance, scene.smooth)
-    assert masked_mean(pair.rigid_distance, scene.smooth) < 0.2 * without
-    assert masked_mean(pair.flow_distance, scene.smooth) < 0.2 * without
+    assert np.all(masked_mean(pair.rigid_distance, scene.smooth) < 0.2 * without)
+    assert np.all(masked_mean(pair.flow_distance, scene.smooth) < 0.2 * without)
 
 
 def geometric_losses(scene: Scene, predictions: Predictions) -> dict[str, float]:
     """The losses over the pixels at which they vanish at ground truth."""
     pair = compare(scene.images, predictions, 0, 0.85)
-    return {
-        "structure": float(
-            structure_loss(pair.rigid, pair.sampled_depth, pair.intrinsics, scene.smooth * pair.rigid.valid)
+    grid, camera = pixel_grid(*SIZE), (pair.poses, pair.intrinsics)
+    losses = {
+        "structure": structure_loss(
+            pair.rigid, pair.sampled_depth, scene.smooth * pair.rigid.valid
         ),
-        "epipolar": float(
-            epipolar_loss(pixel_grid(*SIZE), pair.flow_pixels, pair.poses, pair.intrinsics, scene.static, "sampson")
-        ),
-        "algebraic": float(
-            epipolar_loss(pixel_grid(*SIZE), pair.flow_pixels, pair.poses, pair.intrinsics, scene.static, "algebraic")
-        ),
-        "consistency": float(consistency_loss(pair.flow, pair.returned_flow, scene.smooth * pair.flow_valid)),
-        "agreement": float(agreement_loss(pair.rigid.pixels, pair.flow_pixels, scene.static)),
-        "rigid photometric": float(masked_mean(pair.rigid_distance, scene.smooth * pair.rigid.valid)),
-        "flow photometric": float(masked_mean(pair.flow_distance, scene.smooth * pair.flow_valid)),
+        "epipolar": epipolar_loss(grid, pair.flow_pixels, *camera, scene.static, "sampson"),
+        "algebraic": epipolar_loss(grid, pair.flow_pixels, *camera, scene.static, "algebraic"),
+        "consistency": consistency_loss(pair.flow, pair.returned_flow, scene.smooth * pair.flow_valid),
+        "agreement": agreement_loss(pair.rigid.pixels, pair.flow_pixels, scene.static),
+        "rigid photometric": masked_mean(pair.rigid_distance, scene.smooth * pair.rigid.valid),
+        "flow photometric": masked_mean(pair.flow_distance, scene.smooth * pair.flow_valid),
     }
+    return {name: float(tf.reduce_mean(loss)) for name, loss in losses.items()}
 
 
 def depth_times(factor: float) -> Callable[[Predictions], Predictions]:

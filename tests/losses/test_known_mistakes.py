@@ -104,9 +104,9 @@ def test_3_structure_is_compared_at_the_correspondence_and_where_visible():
     depth_a, depth_b = slanted_plane(MOTION[0].numpy())
     rigid = rigid_correspondence(depth_a, K, MOTION)
     sampled = 1 / warp(1 / depth_b, rigid.pixels)[0]
-    assert structure_loss(rigid, sampled, K, rigid.valid) < 1e-9
-    same_index = structure_loss(rigid, depth_b, K, rigid.valid)
-    without_visibility = structure_loss(rigid, sampled, K, ONE)
+    assert structure_loss(rigid, sampled, rigid.valid) < 1e-9
+    same_index = structure_loss(rigid, depth_b, rigid.valid)
+    without_visibility = structure_loss(rigid, sampled, ONE)
     assert same_index > 0.01 and without_visibility > 0.01
 
 

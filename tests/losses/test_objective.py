@@ -9,7 +9,15 @@ import pytest
 import tensorflow as tf
 
 from glnet_tf.config import LossConfig
-from glnet_tf.losses.objective import LossWeights, compare, flow_agrees, image_pyramid, level_terms, objective
+from glnet_tf.losses.objective import (
+    LossWeights,
+    compare,
+    flow_agrees,
+    image_pyramid,
+    level_terms,
+    objective,
+    objectives,
+)
 from glnet_tf.structures import PAIRS, REVERSE, SCALES, LossReport, Predictions, Snippet
 
 SIZE = (32, 64)
@@ -132,7 +140,7 @@ def test_objective_is_the_mean_over_levels():
         level_terms(images, made, level, tf.constant(0.0), CONFIG)
         for level, images in enumerate(image_pyramid(batch.images))
     ]
-    np.testing.assert_allclose(report, np.mean(levels, axis=0), rtol=1e-5)
+    np.testing.assert_allclose(report, np.mean(levels, axis=(0, 2)), rtol=1e-5)
 
 
 def test_image_pyramid_keeps_frames_apart():
@@ -219,3 +227,41 @@ def test_the_epipolar_loss_may_hold_the_flow_to_the_camera_and_not_the_reverse(c
     assert np.any(flow)
     assert np.any(poses) == camera
     assert np.any(intrinsics) == camera
+
+
+def test_the_objectives_of_a_batch_are_those_of_its_snippets():
+    """Whatever a mask leaves of one snippet, the other's mean does not change."""
+    one, two = (random_predictions(seed=seed) for seed in (0, 5))
+    together = tf.nest.map_structure(lambda a, b: tf.concat([a, b], axis=0), one, two)
+    images = np.concatenate([random_images(), random_images()[:, ::-1]])
+    values = dict.fromkeys(LossReport._fields, 1.0)
+    batch = snippet(images)._replace(intrinsics=together.intrinsics)
+    both, _ = objectives(batch, together, weights(**values), CONFIG)
+    alone = [
+        objectives(snippet(images[i : i + 1]), p, weights(**values), CONFIG)[0][0] for i, p in enumerate((one, two))
+    ]
+    np.testing.assert_allclose(both, alone, rtol=1e-6)
+    np.testing.assert_allclose(objective(batch, together, weights(**values), CONFIG)[0], np.mean(alone), rtol=1e-6)
+
+
+def test_rigid_mask_leaves_what_moves_by_itself_to_the_flow():
+    """A wall, the camera moves sideways, and an object moves down: with the mask, depth there has no gradient."""
+    poses = np.tile(np.eye(4, dtype=np.float32), (1, 4, 1, 1))
+    poses[0, :, 0, 3] = [0.1 * (b - a) for a, b in PAIRS]
+    flow = shift_flow(2).numpy()
+    for k, (a, b) in enumerate(PAIRS):
+        flow[0, k, :, 20:40, 1] = 6 * (b - a)
+    made = predictions(poses=tf.constant(poses))
+    disparity = made.disparities[0]
+    values = {name: 1.0 for name in ("photometric", "structure", "agreement")}
+    images = tf.constant(random_images())
+    for mask in (False, True):
+        with tf.GradientTape() as tape:
+            tape.watch(disparity)
+            changed = made._replace(
+                disparities=(disparity, *made.disparities[1:]), flows=(tf.constant(flow), *made.flows[1:])
+            )
+            terms = level_terms(images, changed, 0, tf.constant(1.0), LossConfig(rigid_mask=mask))
+            loss = tf.add_n([getattr(terms, name) for name in values])
+        gradient = tape.gradient(loss, disparity)[0, 1]
+        assert np.any(gradient[:, 4:16]) and np.any(gradient[:, 26:34]) != mask

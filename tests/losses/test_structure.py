@@ -33,15 +33,15 @@ def test_residual_by_hand():
     points = tf.constant([[[[0.8, 0.4, 2.0]]]], tf.float64)
     rigid = RigidCorrespondence(pixels, points, *[tf.ones([1, 1, 1, 1], tf.float64)] * 2)
     three, one = tf.fill([1, 1, 1, 1], tf.constant(3.0, tf.float64)), tf.ones([1, 1, 1, 1], tf.float64)
-    np.testing.assert_allclose(structure_residual(rigid, three, K), 0.4 + 0.2 + 1.0)
-    np.testing.assert_allclose(structure_loss(rigid, three, K, one), 1.6 / 3)
+    np.testing.assert_allclose(structure_residual(rigid, three), 0.4 + 0.2 + 1.0)
+    np.testing.assert_allclose(structure_loss(rigid, three, one), 1.6 / 3)
 
 
 def test_a_wall_seen_from_two_distances_is_consistent():
     rigid = correspondence(np.full((1, *SIZE, 1), 4.0), np.array([[0, 0, 0, 0, 0, -1.0]]))
     sampled = sample(np.full((1, *SIZE, 1), 3.0), rigid.pixels)
-    np.testing.assert_allclose(structure_residual(rigid, sampled, K), 0, atol=1e-9)
-    wrong = structure_loss(rigid, sample(np.full((1, *SIZE, 1), 4.0), rigid.pixels), K, rigid.valid)
+    np.testing.assert_allclose(structure_residual(rigid, sampled), 0, atol=1e-9)
+    wrong = structure_loss(rigid, sample(np.full((1, *SIZE, 1), 4.0), rigid.pixels), rigid.valid)
     assert wrong > 0.2
 
 
@@ -57,16 +57,16 @@ def test_a_slanted_plane_is_consistent_since_inverse_depth_is_interpolated():
     rigid = correspondence(depth_a[np.newaxis, ..., np.newaxis])
     sampled = sample(depth_b[np.newaxis, ..., np.newaxis], rigid.pixels)
     assert np.sum(rigid.valid) > 30
-    np.testing.assert_allclose(structure_loss(rigid, sampled, K, rigid.valid), 0, atol=1e-10)
+    np.testing.assert_allclose(structure_loss(rigid, sampled, rigid.valid), 0, atol=1e-10)
     as_depth = warp(tf.constant(depth_b[np.newaxis, ..., np.newaxis]), rigid.pixels)[0]
-    assert structure_loss(rigid, as_depth, K, rigid.valid) > 1e-4
+    assert structure_loss(rigid, as_depth, rigid.valid) > 1e-4
 
 
 def test_scaling_depth_and_translation_together_changes_nothing():
     losses = []
     for scale in (1.0, 0.01, 50.0):
         rigid = correspondence(scale * random_depth(0), MOTION * [1, 1, 1, scale, scale, scale])
-        losses.append(structure_loss(rigid, sample(scale * random_depth(1), rigid.pixels), K, rigid.valid))
+        losses.append(float(structure_loss(rigid, sample(scale * random_depth(1), rigid.pixels), rigid.valid)))
     assert losses[0] > 0.05
     np.testing.assert_allclose(losses, losses[0], rtol=1e-9)
 
@@ -76,9 +76,9 @@ def test_hidden_pixels_do_not_count():
     sampled = sample(random_depth(1), rigid.pixels).numpy()
     visible = rigid.valid.numpy()
     visible[:, 2:4] = 0
-    before = structure_loss(rigid, tf.constant(sampled), K, tf.constant(visible))
+    before = structure_loss(rigid, tf.constant(sampled), tf.constant(visible))
     sampled[:, 2:4] *= 7
-    np.testing.assert_array_equal(structure_loss(rigid, tf.constant(sampled), K, tf.constant(visible)), before)
+    np.testing.assert_array_equal(structure_loss(rigid, tf.constant(sampled), tf.constant(visible)), before)
 
 
 def test_nothing_visible_gives_zero_with_a_zero_gradient():
@@ -86,7 +86,7 @@ def test_nothing_visible_gives_zero_with_a_zero_gradient():
     with tf.GradientTape() as tape:
         tape.watch(depth)
         rigid = rigid_correspondence(depth, K, pose_from_vector(tf.constant(MOTION)))
-        loss = structure_loss(rigid, depth, K, tf.zeros_like(depth))
+        loss = structure_loss(rigid, depth, tf.zeros_like(depth))
     assert loss == 0
     np.testing.assert_array_equal(tape.gradient(loss, depth), 0)
 
@@ -99,7 +99,7 @@ def test_the_gradient_does_not_pull_at_the_common_scale_of_depth_and_translation
         scale = tf.exp(log_scale)
         pose = pose_from_vector(tf.concat([MOTION[..., :3], scale * MOTION[..., 3:]], axis=-1))
         rigid = rigid_correspondence(scale * depth_a, K, pose)
-        loss = structure_loss(rigid, scale * sample(depth_b, rigid.pixels), K, tf.ones_like(depth_a))
+        loss = structure_loss(rigid, scale * sample(depth_b, rigid.pixels), tf.ones_like(depth_a))
     assert float(loss) > 0.01
     np.testing.assert_allclose(tape.gradient(loss, log_scale), 0, atol=1e-12)
 
@@ -111,11 +111,11 @@ def test_gradients(check_gradients):
     one = tf.ones_like(sampled)
 
     def loss(depth: tf.Tensor, pose: tf.Tensor, k: tf.Tensor) -> tf.Tensor:
-        return structure_loss(rigid_correspondence(depth, k, pose), sampled, k, one)
+        return structure_loss(rigid_correspondence(depth, k, pose), sampled, one)
 
     check_gradients(loss, depth, pose, K.numpy())
     rigid = rigid_correspondence(tf.constant(depth), K, tf.constant(pose))
-    check_gradients(lambda d: structure_residual(rigid, d, K), sampled.numpy())
+    check_gradients(lambda d: structure_residual(rigid, d), sampled.numpy())
 
 
 def test_gradient_through_the_sampled_inverse_depth(check_gradients):
@@ -129,6 +129,6 @@ def test_gradient_through_the_sampled_inverse_depth(check_gradients):
             tf.constant(random_depth(0)), [[0, y, x, 0] for y in (2, 3) for x in (3, 4, 5)], tf.reshape(depth, [-1])
         )
         rigid = rigid_correspondence(full, K, pose)
-        return structure_residual(rigid, 1 / warp(1 / tf.constant(depth_b), rigid.pixels)[0], K)[part]
+        return structure_residual(rigid, 1 / warp(1 / tf.constant(depth_b), rigid.pixels)[0])[part]
 
     check_gradients(residual, random_depth(0)[part])

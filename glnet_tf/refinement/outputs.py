@@ -1,0 +1,241 @@
+"""Output fine-tuning (OFT): depth, flow, motion and K are themselves the variables; no network is run or changed.
+
+Everything is a function of tensors, Adam included, so that the whole optimisation can live in one graph.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Callable, NamedTuple
+
+import tensorflow as tf
+
+from glnet_tf.config import LossConfig, RefinementConfig
+from glnet_tf.geometry.camera import build_intrinsics, focal_and_principal_point
+from glnet_tf.geometry.sampling import pyramid
+from glnet_tf.geometry.transform import (
+    inverse,
+    pose_from_rotation_translation,
+    rotation_from_axis_angle,
+    rotation_of,
+    translation_of,
+)
+from glnet_tf.losses.objective import LossWeights, objectives
+from glnet_tf.structures import SCALES, LossReport, Predictions, Snippet, merge, split
+
+# Adam's decay of the mean gradient and of its square. EPSILON, in units of the objective per pixel, is the size below
+# which a gradient counts as none: without it noise would move what the images say nothing about.
+BETA1, BETA2, EPSILON = 0.9, 0.99, 1e-3
+# A correction of depth and flow is the sum of maps at these strides, so that areas without texture follow their edges.
+STRIDES = (1, 4, 16)
+# A change of translation, relative to its length, for a change of rotation of one radian.
+TRANSLATION_PER_RADIAN = 10.0
+# Iterations in which the objective has to fall.
+PATIENCE = 10
+
+
+class Corrections(NamedTuple):
+    """The free variables, all 0 at the networks' outputs.
+
+    Attributes:
+      log_disparity: one [B, F, h, w, 1] map per stride: logarithm of the factor on inverse depth.
+      flow: one [B, P, h, w, 2] map per stride: what is added to the flow, pixels.
+      motion: [B, F - 1, 6] of the pairs in the order of time: a rotation that follows (axis-angle, radians), and the
+        change of the translation relative to its length.
+      camera: [B, 3] one for all frames: logarithm of the factor on (fx, fy), and the shifts of (cx, cy) relative to the
+        image.
+    """
+
+    log_disparity: tuple[tf.Tensor, ...]
+    flow: tuple[tf.Tensor, ...]
+    motion: tf.Tensor
+    camera: tf.Tensor
+
+
+class OutputState(NamedTuple):
+    """Where the optimisation of a batch of windows stands.
+
+    Attributes:
+      iteration: [] int32.
+      corrections: the variables; mean, mean_square: Adam's moments of their gradients.
+      best: [B] smallest objective so far; waited: [B] int32 iterations since it last fell by the least share.
+      running: [B] bool, False where the objective has stalled or is not finite: nothing changes there any more.
+      finite: [B] bool.
+    """
+
+    iteration: tf.Tensor
+    corrections: Corrections
+    mean: Corrections
+    mean_square: Corrections
+    best: tf.Tensor
+    waited: tf.Tensor
+    running: tf.Tensor
+    finite: tf.Tensor
+
+
+class History(NamedTuple):
+    """What every iteration started from, [N, B] each: the objective and its unweighted terms."""
+
+    total: tf.Tensor
+    report: LossReport
+
+
+def start(initial: Predictions) -> OutputState:
+    """Returns the state at the networks' outputs."""
+    count = tf.shape(initial.poses)[0]
+
+    def blank(maps: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        _, frames, height, width, channels = maps.shape
+        return tuple(tf.zeros([count, frames, -(-height // s), -(-width // s), channels]) for s in STRIDES)
+
+    zero = Corrections(
+        log_disparity=blank(initial.disparities[0]),
+        flow=blank(initial.flows[0]),
+        motion=tf.zeros([count, initial.poses.shape[1] // 2, 6]),
+        camera=tf.zeros([count, 3]),
+    )
+    return OutputState(
+        iteration=tf.constant(0),
+        corrections=zero,
+        mean=zero,
+        mean_square=zero,
+        best=tf.fill([count], math.inf),
+        waited=tf.zeros([count], tf.int32),
+        running=tf.fill([count], True),
+        finite=tf.fill([count], True),
+    )
+
+
+def corrected_predictions(initial: Predictions, corrections: Corrections) -> Predictions:
+    """Returns the predictions that corrections make of the networks'; all levels follow from the finest."""
+    disparity = initial.disparities[0] * tf.exp(_sum(corrections.log_disparity))
+    flow = initial.flows[0] + _sum(corrections.flow)
+    motions = corrections.motion.shape[1]
+    forward = initial.poses[:, :motions]
+    length = tf.norm(translation_of(forward), axis=-1, keepdims=True)
+    forward = pose_from_rotation_translation(
+        tf.matmul(rotation_from_axis_angle(corrections.motion[..., :3]), rotation_of(forward)),
+        translation_of(forward) + length * corrections.motion[..., 3:],
+    )
+    size = tf.cast(tf.stack([tf.shape(flow)[3], tf.shape(flow)[2]]), tf.float32)
+    focal, principal_point = focal_and_principal_point(initial.intrinsics)
+    return Predictions(
+        disparities=tuple(split(x, disparity.shape[1]) for x in pyramid(merge(disparity), SCALES)),
+        flows=tuple(split(x, 2 * motions) / 2.0**s for s, x in enumerate(pyramid(merge(flow), SCALES))),
+        poses=tf.concat([forward, inverse(forward)], axis=1),
+        intrinsics=build_intrinsics(
+            focal * tf.exp(corrections.camera[:, :1]), principal_point + corrections.camera[:, 1:] * size
+        ),
+    )
+
+
+def prior(initial: Predictions, refined: Predictions, corrections: Corrections) -> tf.Tensor:
+    """Returns |x - x0|^2, [B]: the mean squares of the changes of log depth, of flow (pixels) and of the motion's six."""
+    changes = (
+        tf.math.log(refined.disparities[0] / initial.disparities[0]),
+        refined.flows[0] - initial.flows[0],
+        corrections.motion,
+    )
+    return tf.add_n([tf.reduce_mean(tf.square(x), axis=list(range(1, len(x.shape)))) for x in changes])
+
+
+def make_output_refinement(
+    weights: LossWeights, loss: LossConfig, config: RefinementConfig, free_intrinsics: bool
+) -> Callable[[Snippet, Predictions, tf.Tensor], tuple[Predictions, History, tf.Tensor]]:
+    """Returns OFT as one function of tensors, to be compiled or exported.
+
+    Args:
+      weights, loss: the objective.
+      config: rates, prior, and when to stop.
+      free_intrinsics: whether K is a variable too, one for all frames.
+
+    Returns:
+      Function of a batch of snippets or windows, of their predictions (the finest level is enough), and of the largest
+      number of iterations, []; it returns the refined predictions, the history, and where all was finite, [B] bool:
+      elsewhere the predictions are those given. Each member of the batch is refined, and stops, by itself.
+    """
+    rates = Corrections(
+        log_disparity=(config.oft_depth_rate,) * len(STRIDES),
+        flow=(config.oft_flow_rate,) * len(STRIDES),
+        motion=config.oft_pose_rate * tf.constant([1.0] * 3 + [TRANSLATION_PER_RADIAN] * 3),
+        camera=config.oft_intrinsics_rate if free_intrinsics else 0.0,
+    )
+
+    def iteration(
+        snippet: Snippet, initial: Predictions, state: OutputState, iterations: tf.Tensor
+    ) -> tuple[OutputState, History]:
+        with tf.GradientTape() as tape:
+            tape.watch(state.corrections)
+            refined = corrected_predictions(initial, state.corrections)
+            total, report = objectives(snippet, refined, weights, loss)
+            held = total + config.prior * prior(initial, refined, state.corrections)
+            pixels = tf.cast(tf.reduce_prod(tf.shape(snippet.images)[2:4]), tf.float32)
+            summed = tf.reduce_sum(held) * pixels
+        gradients = tape.gradient(summed, state.corrections, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        finite = tf.math.is_finite(total)
+        for gradient in tf.nest.flatten(gradients):
+            finite &= tf.reduce_all(tf.math.is_finite(gradient), axis=list(range(1, len(gradient.shape))))
+        improved = held < state.best * (1 - config.stall)
+        waited = tf.where(improved, 0, state.waited + 1)
+        running = state.running & finite & ((waited < PATIENCE) | (config.stall == 0))
+        passed = tf.cast(state.iteration + 1, tf.float32)
+        decay = 0.5 + 0.5 * tf.cos(math.pi * (passed - 1) / tf.cast(iterations, tf.float32))
+
+        def kept(new: tf.Tensor, old: tf.Tensor) -> tf.Tensor:
+            return tf.where(tf.reshape(running, [-1] + [1] * (len(new.shape) - 1)), new, old)
+
+        def updated(rate, value, gradient, mean, mean_square):  # type: ignore[no-untyped-def]
+            mean = kept(BETA1 * mean + (1 - BETA1) * gradient, mean)
+            mean_square = kept(BETA2 * mean_square + (1 - BETA2) * tf.square(gradient), mean_square)
+            size = tf.sqrt(mean_square / (1 - BETA2**passed)) + EPSILON
+            change = decay * rate * mean / (1 - BETA1**passed) / size
+            return kept(value - change, value), mean, mean_square
+
+        columns = (tf.nest.flatten(x) for x in (rates, state.corrections, gradients, state.mean, state.mean_square))
+        moved = (tf.nest.pack_sequence_as(state.corrections, x) for x in zip(*(updated(*row) for row in zip(*columns))))
+        return (
+            OutputState(
+                state.iteration + 1,
+                *moved,
+                best=tf.minimum(state.best, held),
+                waited=waited,
+                running=running,
+                finite=state.finite & (finite | ~state.running),
+            ),
+            History(total, report),
+        )
+
+    def refine(
+        snippet: Snippet, initial: Predictions, iterations: tf.Tensor
+    ) -> tuple[Predictions, History, tf.Tensor]:
+        iterations = tf.convert_to_tensor(iterations)
+        arrays = History(*tf.nest.map_structure(_growing, (0.0, LossReport(*[0.0] * len(LossReport._fields)))))
+
+        def goes_on(state: OutputState, _: History) -> tf.Tensor:
+            return (state.iteration < iterations) & tf.reduce_any(state.running)
+
+        def step(state: OutputState, arrays: History) -> tuple[OutputState, History]:
+            new, said = iteration(snippet, initial, state, iterations)
+            written = tf.nest.map_structure(lambda array, value: array.write(state.iteration, value), arrays, said)
+            return new, written
+
+        state, arrays = tf.while_loop(goes_on, step, (start(initial), arrays))
+        finite = state.finite
+        corrections = tf.nest.map_structure(
+            lambda x: tf.where(tf.reshape(finite, [-1] + [1] * (len(x.shape) - 1)), x, tf.zeros_like(x)),
+            state.corrections,
+        )
+        history = tf.nest.map_structure(lambda array: array.stack(), arrays)
+        return corrected_predictions(initial, corrections), history, finite
+
+    return refine
+
+
+def _sum(maps: tuple[tf.Tensor, ...]) -> tf.Tensor:
+    """The sum of maps of several strides, [B, K, H, W, C] at the first one's size."""
+    count, size = maps[0].shape[1], maps[0].shape[2:4]
+    return tf.add_n([maps[0], *(split(tf.image.resize(merge(x), size), count) for x in maps[1:])])
+
+
+def _growing(_: float) -> tf.TensorArray:
+    return tf.TensorArray(tf.float32, size=0, dynamic_size=True, element_shape=[None])
