@@ -166,7 +166,9 @@ class TrainingConfig(Checked):
     steps: int = setting(100_000, "training steps in all, resumed ones included", low=1)
     learning_rate: float = setting(2e-4, "Adam's learning rate", low=0.0)
     flow_rate: float = setting(
-        1.0, "learning rate of FlowNet, relative to learning_rate; 0: it stays as it starts, and a step takes less time", low=0.0
+        1.0,
+        "learning rate of FlowNet, relative to learning_rate; 0: it stays as it starts, and a step takes less time",
+        low=0.0,
     )
     camera_rate: float = setting(1.0, "learning rate of CameraNet, relative to learning_rate", low=0.0)
     intrinsics_rate: float = setting(10.0, "learning rate of a learned K, relative to learning_rate", low=0.0)
@@ -205,7 +207,12 @@ class RefinementConfig(Checked):
     oft_depth_rate: float = setting(0.02, "oft: change of log depth per iteration", low=0.0)
     oft_flow_rate: float = setting(0.05, "oft: change of flow per iteration, pixels", low=0.0)
     oft_pose_rate: float = setting(0.001, "oft: change of a rotation (radians), a tenth of a translation's", low=0.0)
-    oft_intrinsics_rate: float = setting(0.002, "oft: relative change of a K that was not given, per iteration", low=0.0)
+    oft_intrinsics_rate: float = setting(
+        0.002, "oft: relative change of a K that was not given, per iteration", low=0.0
+    )
+    both_branches: float = setting(
+        1.0, "share of the photometric loss that refines both branches everywhere, not the better one only", low=0.0
+    )
     prior: float = setting(0.01, "oft: weight of the squared distance from the networks' outputs", low=0.0)
     stall: float = setting(
         1e-3, "stop when ten iterations lower the objective by less than this share; 0: never", low=0.0

@@ -159,7 +159,7 @@ def flow_agrees(pair: Comparison, level: int) -> tf.Tensor:
 def level_terms(
     images: tf.Tensor, predictions: Predictions, level: int, both: tf.Tensor, config: LossConfig
 ) -> LossReport:
-    """Returns the terms at one level, [B] each, averaged over the ordered pairs; images: [B, F, h, w, 3] at this level."""
+    """Returns the terms at one level, [B] each, averaged over the pairs; images: [B, F, h, w, 3] at this level."""
     pair = compare(images, predictions, level, config.alpha)
     grid = pixel_grid(tf.shape(pair.flow)[1], tf.shape(pair.flow)[2], pair.flow.dtype)
     static = flow_agrees(pair, level) if config.epipolar_mask or config.rigid_mask else None
@@ -191,7 +191,7 @@ def level_terms(
 def objectives(
     snippet: Snippet, predictions: Predictions, weights: LossWeights, config: LossConfig
 ) -> tuple[tf.Tensor, LossReport]:
-    """Returns GLNet's objective of every snippet, [B], and its unweighted terms, both averaged over pairs and levels."""
+    """Returns GLNet's objective of each snippet, [B], and its unweighted terms, both averaged over pairs and levels."""
     levels = [
         level_terms(images, predictions, level, weights.both, config)
         for level, images in enumerate(image_pyramid(snippet.images))

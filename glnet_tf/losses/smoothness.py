@@ -8,7 +8,7 @@ import tensorflow as tf
 
 
 class Edges(NamedTuple):
-    """How much every difference between neighbours counts, exp(-|dI|): [B, 1, H - 1, W] down and [B, 1, H, W - 1] across."""
+    """How much each difference of neighbours counts, exp(-|dI|): [B, 1, H - 1, W] down, [B, 1, H, W - 1] across."""
 
     down: tf.Tensor
     across: tf.Tensor

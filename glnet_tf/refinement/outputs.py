@@ -21,6 +21,7 @@ from glnet_tf.geometry.transform import (
     translation_of,
 )
 from glnet_tf.losses.objective import LossWeights, objectives
+from glnet_tf.refinement.history import PATIENCE, History
 from glnet_tf.structures import SCALES, LossReport, Predictions, Snippet, merge, split
 
 # Adam's decay of the mean gradient and of its square. EPSILON, in units of the objective per pixel, is the size below
@@ -30,8 +31,6 @@ BETA1, BETA2, EPSILON = 0.9, 0.99, 1e-3
 STRIDES = (1, 4, 16)
 # A change of translation, relative to its length, for a change of rotation of one radian.
 TRANSLATION_PER_RADIAN = 10.0
-# Iterations in which the objective has to fall.
-PATIENCE = 10
 
 
 class Corrections(NamedTuple):
@@ -71,13 +70,6 @@ class OutputState(NamedTuple):
     waited: tf.Tensor
     running: tf.Tensor
     finite: tf.Tensor
-
-
-class History(NamedTuple):
-    """What every iteration started from, [N, B] each: the objective and its unweighted terms."""
-
-    total: tf.Tensor
-    report: LossReport
 
 
 def start(initial: Predictions) -> OutputState:
@@ -130,7 +122,7 @@ def corrected_predictions(initial: Predictions, corrections: Corrections) -> Pre
 
 
 def prior(initial: Predictions, refined: Predictions, corrections: Corrections) -> tf.Tensor:
-    """Returns |x - x0|^2, [B]: the mean squares of the changes of log depth, of flow (pixels) and of the motion's six."""
+    """Returns |x - x0|^2, [B]: mean squares of the changes of log depth, of flow (pixels) and of the motion's six."""
     changes = (
         tf.math.log(refined.disparities[0] / initial.disparities[0]),
         refined.flows[0] - initial.flows[0],
@@ -192,11 +184,15 @@ def make_output_refinement(
             return kept(value - change, value), mean, mean_square
 
         columns = (tf.nest.flatten(x) for x in (rates, state.corrections, gradients, state.mean, state.mean_square))
-        moved = (tf.nest.pack_sequence_as(state.corrections, x) for x in zip(*(updated(*row) for row in zip(*columns))))
+        corrections, mean, mean_square = (
+            tf.nest.pack_sequence_as(state.corrections, x) for x in zip(*(updated(*row) for row in zip(*columns)))
+        )
         return (
             OutputState(
-                state.iteration + 1,
-                *moved,
+                iteration=state.iteration + 1,
+                corrections=corrections,
+                mean=mean,
+                mean_square=mean_square,
                 best=tf.minimum(state.best, held),
                 waited=waited,
                 running=running,
@@ -205,9 +201,7 @@ def make_output_refinement(
             History(total, report),
         )
 
-    def refine(
-        snippet: Snippet, initial: Predictions, iterations: tf.Tensor
-    ) -> tuple[Predictions, History, tf.Tensor]:
+    def refine(snippet: Snippet, initial: Predictions, iterations: tf.Tensor) -> tuple[Predictions, History, tf.Tensor]:
         iterations = tf.convert_to_tensor(iterations)
         arrays = History(*tf.nest.map_structure(_growing, (0.0, LossReport(*[0.0] * len(LossReport._fields)))))
 

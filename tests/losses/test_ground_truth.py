@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Callable, NamedTuple
+from typing import Callable
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from scipy.spatial.transform import Rotation
+from street_truth import Scene, pooled, true_scene
 
 from glnet_tf.config import LossConfig
-from glnet_tf.data.street import Street
 from glnet_tf.geometry.camera import pixel_grid
 from glnet_tf.losses.agreement import agreement_loss
 from glnet_tf.losses.consistency import consistency_loss
@@ -18,65 +18,14 @@ from glnet_tf.losses.epipolar import epipolar_loss
 from glnet_tf.losses.objective import Comparison, LossWeights, compare, objective
 from glnet_tf.losses.reduction import masked_mean, norm
 from glnet_tf.losses.structure import structure_loss, structure_residual
-from glnet_tf.structures import PAIRS, SCALES, LossReport, Predictions, Snippet
+from glnet_tf.structures import LossReport, Predictions, Snippet
 
 SIZE = (96, 320)
-FRAMES = (3, 4, 5)
-
-
-class Scene(NamedTuple):
-    """A snippet of the street with its truth.
-
-    Attributes:
-      images: [1, 3, H, W, 3].
-      truth: the true predictions at all levels.
-      static: [P, H, W, 1] 1.0 where frame a's pixel is on a standing surface that frame b sees.
-      smooth: [P, H, W, 1] 1.0 where, besides, the four pixels around the correspondence are on that surface.
-    """
-
-    images: tf.Tensor
-    truth: Predictions
-    static: tf.Tensor
-    smooth: tf.Tensor
-
-
-def same_surface(a: np.ndarray, b: np.ndarray, flow: np.ndarray) -> np.ndarray:
-    """True where all four pixels of frame b around p + F(p) show the quad that frame a shows at p."""
-    height, width = a.shape
-    target = np.floor(np.moveaxis(np.mgrid[:height, :width][::-1], 0, -1) + flow).astype(int)
-    x, y = np.clip(target[..., 0], 0, width - 2), np.clip(target[..., 1], 0, height - 2)
-    inside = (x == target[..., 0]) & (y == target[..., 1])
-    return inside & np.all([b[y + dy, x + dx] == a for dy in (0, 1) for dx in (0, 1)], axis=0)
-
-
-def pooled(maps: np.ndarray, factor: float) -> tuple[tf.Tensor, ...]:
-    """Every level of maps [K, H, W, C] as [1, K, h, w, C]: means of four pixels, times `factor`."""
-    levels = [tf.constant(maps, tf.float32)]
-    for _ in range(SCALES - 1):
-        levels.append(factor * tf.nn.avg_pool2d(levels[-1], 2, 2, "VALID"))
-    return tuple(level[tf.newaxis] for level in levels)
 
 
 @pytest.fixture(scope="module")
 def scene() -> Scene:
-    street = Street(1, FRAMES[-1] + 1, *SIZE)
-    frames = [street.frame(i) for i in FRAMES]
-    flows, statics, smooths = [], [], []
-    for a, b in PAIRS:
-        flow, visible = street.flow(FRAMES[a], FRAMES[b])
-        static = visible & ~frames[a].moving & (frames[a].surface >= 0)
-        flows.append(flow)
-        statics.append(static)
-        smooths.append(static & same_surface(frames[a].surface, frames[b].surface, flow))
-    truth = Predictions(
-        disparities=pooled(np.stack([1 / frame.depth for frame in frames])[..., np.newaxis], 1.0),
-        flows=pooled(np.stack(flows), 0.5),
-        poses=tf.constant([[street.relative_pose(FRAMES[a], FRAMES[b]) for a, b in PAIRS]], tf.float32),
-        intrinsics=tf.constant(street.intrinsics[np.newaxis], tf.float32),
-    )
-    images = tf.constant(np.stack([frame.image for frame in frames])[np.newaxis] / 255, tf.float32)
-    masks = (tf.constant(np.stack(m)[..., np.newaxis], tf.float32) for m in (statics, smooths))
-    made = Scene(images, truth, *masks)
+    made = true_scene(SIZE)
     # What follows would mean little on a few pixels.
     assert np.mean(made.static) > 0.4 and np.mean(made.smooth) > 0.3
     return made
@@ -138,9 +87,7 @@ def geometric_losses(scene: Scene, predictions: Predictions) -> dict[str, float]
     pair = compare(scene.images, predictions, 0, 0.85)
     grid, camera = pixel_grid(*SIZE), (pair.poses, pair.intrinsics)
     losses = {
-        "structure": structure_loss(
-            pair.rigid, pair.sampled_depth, scene.smooth * pair.rigid.valid
-        ),
+        "structure": structure_loss(pair.rigid, pair.sampled_depth, scene.smooth * pair.rigid.valid),
         "epipolar": epipolar_loss(grid, pair.flow_pixels, *camera, scene.static, "sampson"),
         "algebraic": epipolar_loss(grid, pair.flow_pixels, *camera, scene.static, "algebraic"),
         "consistency": consistency_loss(pair.flow, pair.returned_flow, scene.smooth * pair.flow_valid),

@@ -40,7 +40,10 @@ def test_masked_nan_does_not_leak():
 
 
 def test_every_map_of_a_batch_has_its_own_mean():
-    values, mask = tf.concat([as_map([1.0, 3]), as_map([5.0, 7])], 0), tf.concat([as_map([1.0, 1]), as_map([0.0, 1])], 0)
+    values, mask = (
+        tf.concat([as_map([1.0, 3]), as_map([5.0, 7])], 0),
+        tf.concat([as_map([1.0, 1]), as_map([0.0, 1])], 0),
+    )
     np.testing.assert_array_equal(masked_mean(values, mask), [2, 7])
 
 

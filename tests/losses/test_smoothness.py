@@ -35,7 +35,9 @@ def test_edges_of_the_image_permit_edges_of_the_field():
     image[:, :, 2:, 0] = 2.0
     plain = edge_aware_smoothness(tf.constant(step), edge_weights(FLAT))
     np.testing.assert_allclose(plain, 1 / 4)  # one of the four differences along x
-    np.testing.assert_allclose(edge_aware_smoothness(tf.constant(step), edge_weights(tf.constant(image))), np.exp(-2 / 3) / 4)
+    np.testing.assert_allclose(
+        edge_aware_smoothness(tf.constant(step), edge_weights(tf.constant(image))), np.exp(-2 / 3) / 4
+    )
     elsewhere = np.roll(image, 1, axis=2)
     elsewhere[:, :, 0] = 0
     np.testing.assert_allclose(edge_aware_smoothness(tf.constant(step), edge_weights(tf.constant(elsewhere))), plain)

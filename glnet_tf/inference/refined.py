@@ -1,0 +1,159 @@
+"""What a refinement leaves in a folder, snippet by snippet, so that an interrupted one goes on where it stopped.
+
+depth/SCENE/FRAME.npz and .png (16 bit, depth times 256), flow/SCENE/FRAME.flo, pictures/SCENE/FRAME.png, and one line
+in snippets.jsonl with the motions, K, the objective of every iteration, and the errors where the truth is known.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+
+from glnet_tf.data.folder import DEPTH_SCALE
+from glnet_tf.data.formats import write_bytes, write_depth_png, write_flo
+from glnet_tf.data.trajectory_files import write_kitti_trajectory, write_tum_trajectory
+from glnet_tf.errors import DataError
+from glnet_tf.pictures import depth_picture, flow_picture, flow_scale, image_picture, mask_picture, tile, write_png
+
+ROWS = "snippets.jsonl"
+
+
+class Estimate(NamedTuple):
+    """What is said about one snippet, in NumPy.
+
+    Attributes:
+      disparity: [h, w] inverse depth of the middle frame, up to scale.
+      flow: [h, w, 2] from the middle frame to the next, pixels.
+      motions: [2, 4, 4] T from the frame before to the middle one and from there to the next.
+      intrinsics: [3, 3] K in pixels of these maps.
+    """
+
+    disparity: np.ndarray
+    flow: np.ndarray
+    motions: np.ndarray
+    intrinsics: np.ndarray
+
+
+class RefinedFolder:
+    """The results of one refinement.
+
+    Args:
+      folder: where they go; it exists.
+      settings: of the refinement; a folder holds the results of one.
+
+    Attributes:
+      rows: by label, what is known of every finished snippet.
+
+    Raises:
+      DataError: the folder holds the results of other settings.
+    """
+
+    def __init__(self, folder: Path, settings: dict[str, Any]):
+        self.folder = folder
+        self.rows: dict[str, dict[str, Any]] = {}
+        note = folder / "refinement.json"
+        settings = json.loads(json.dumps(settings))
+        if note.exists():
+            found = json.loads(note.read_text())
+            different = sorted(name for name in settings.keys() | found.keys() if settings.get(name) != found.get(name))
+            if different:
+                raise DataError(
+                    f"{note}: was made with {different[0]}={found.get(different[0])}, not "
+                    f"{settings.get(different[0])}; give the same flags to go on, or another --output_dir"
+                )
+        write_bytes(note, json.dumps(settings, indent=2).encode())
+        for line in self._lines():
+            self.rows[line["label"]] = line
+
+    def _lines(self) -> list[dict[str, Any]]:
+        """The finished snippets; a line that was cut short is dropped from the file, its snippet is refined again."""
+        file = self.folder / ROWS
+        if not file.exists():
+            return []
+        whole = [line for line in file.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        write_bytes(file, "".join(whole).encode())
+        return [json.loads(line) for line in whole]
+
+    def add(self, label: str, row: dict[str, Any], size: tuple[int, int], final: Estimate, picture: np.ndarray) -> None:
+        """Keeps a snippet's results; its line in snippets.jsonl comes last and says that all is there.
+
+        Args:
+          label: SCENE/FRAME.
+          row: what else the line says.
+          size: (H, W) that depth and flow are written at.
+          final: the refined estimate.
+          picture: [H', W', 3] uint8.
+        """
+        height, width = size
+        depth = 1 / cv2.resize(final.disparity, (width, height))
+        scale = np.array([width / final.flow.shape[1], height / final.flow.shape[0]], np.float32)
+        for kind in ("depth", "flow", "pictures"):
+            (self.folder / kind / label).parent.mkdir(parents=True, exist_ok=True)
+        content = io.BytesIO()
+        np.savez_compressed(content, depth=depth.astype(np.float32))
+        write_bytes(self._file("depth", label, ".npz"), content.getvalue())
+        write_depth_png(self._file("depth", label, ".png"), depth, DEPTH_SCALE)
+        write_flo(self._file("flow", label, ".flo"), cv2.resize(final.flow, (width, height)) * scale)
+        write_png(self._file("pictures", label, ".png"), picture)
+        row = {"label": label, "motions": final.motions[:, :3].tolist(), "K": final.intrinsics.tolist(), **row}
+        with open(self.folder / ROWS, "a") as file:
+            file.write(json.dumps(row) + "\n")
+        self.rows[label] = row
+
+    def _file(self, kind: str, label: str, suffix: str) -> Path:
+        return self.folder / kind / (label + suffix)
+
+    def write_trajectories(self, labels: list[str]) -> None:
+        """Chains the motions of every scene whose snippets follow each other, as KITTI's rows and TUM's (time: frame).
+
+        Args:
+          labels: of all snippets in order, each one frame after the one before.
+        """
+        scenes: dict[str, list[str]] = {}
+        for label in labels:
+            scenes.setdefault(label.rpartition("/")[0], []).append(label)
+        for scene, frames in scenes.items():
+            motions = [np.array(self.rows[label]["motions"]) for label in frames]
+            poses = chained([motions[0][0], *(pair[1] for pair in motions)])
+            file = self.folder / "trajectory" / scene
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_kitti_trajectory(file.with_name(file.name + ".txt"), poses)
+            write_tum_trajectory(file.with_name(file.name + ".tum"), poses, np.arange(len(poses), dtype=np.float64))
+
+
+def chained(motions: list[np.ndarray]) -> np.ndarray:
+    """Returns camera to world, [N + 1, 4, 4] float64, from the motions T, [3 or 4, 4], of N consecutive pairs."""
+    poses = [np.eye(4)]
+    for motion in motions:
+        whole = np.vstack([np.asarray(motion, np.float64)[:3], [0, 0, 0, 1]])
+        poses.append(poses[-1] @ np.linalg.inv(whole))
+    return np.stack(poses)
+
+
+def before_and_after(image: np.ndarray, initial: Estimate, final: Estimate, moving: np.ndarray) -> np.ndarray:
+    """Returns a sheet of the middle frame, what moves in it, and depth and flow before and after, in one scale each.
+
+    Args:
+      image: [h, w, 3] in [0, 1].
+      initial, final: of this frame.
+      moving: [h, w] 1 where an object moves by itself.
+    """
+    frame = image_picture(image)
+    scale = flow_scale(initial.flow, final.flow)
+    return tile(
+        [
+            [frame, mask_picture(1 - moving, frame)],
+            [depth_picture(initial.disparity), depth_picture(final.disparity)],
+            [flow_picture(initial.flow, scale), flow_picture(final.flow, scale)],
+        ],
+        [
+            ["frame", "moving by itself (red)"],
+            ["inverse depth, as predicted", "inverse depth, refined"],
+            ["flow, as predicted", "flow, refined (same scale)"],
+        ],
+    )

@@ -1,0 +1,19 @@
+"""What a refinement reports of its iterations, and when it stops."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from glnet_tf.structures import LossReport
+
+# Iterations in which the objective has to fall by the share RefinementConfig.stall.
+PATIENCE = 10
+
+
+class History(NamedTuple):
+    """What every iteration started from, [N, B] each: the objective and its unweighted terms."""
+
+    total: tf.Tensor
+    report: LossReport

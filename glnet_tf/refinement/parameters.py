@@ -1,0 +1,99 @@
+"""Parameter fine-tuning (PFT): the networks go on learning, on the frames that they are asked about."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Callable
+
+import tensorflow as tf
+
+from glnet_tf.config import LossConfig, RefinementConfig
+from glnet_tf.losses.objective import LossWeights, objectives
+from glnet_tf.models.glnet import GLNet
+from glnet_tf.refinement.history import PATIENCE, History
+from glnet_tf.structures import LossReport, Snippet
+
+GRADIENT_CLIP = 10.0
+
+
+@contextlib.contextmanager
+def kept_weights(model: tf.keras.Model) -> Iterator[Callable[[], None]]:
+    """Gives every weight of a model its value back, bit for bit, when the block ends, whatever ends it.
+
+    It yields a function: once called, the weights stay as they are.
+    """
+    before = [tf.identity(weight) for weight in model.weights]
+    try:
+        yield before.clear
+    finally:
+        for weight, value in zip(model.weights, before):
+            weight.assign(value)
+
+
+class ParameterRefinement:
+    """Adam on the parameters of a model; compiled once for batches of any size.
+
+    Statistics of batch normalisation stay as trained. A batch is refined together: one set of parameters for it.
+
+    Args:
+      model: with its variables made.
+      weights, loss: the objective.
+      config: iterations and learning rates; a part whose rate is 0 stays as it is, and costs no gradient.
+      signature: of the batches, see structures.snippet_signature.
+    """
+
+    def __init__(
+        self, model: GLNet, weights: LossWeights, loss: LossConfig, config: RefinementConfig, signature: Snippet
+    ):
+        rates = (
+            config.pft_depth_rate,
+            config.pft_flow_rate,
+            config.pft_camera_rate,
+            config.pft_intrinsics_rate,
+        )
+        groups = [variables if rate else [] for rate, variables in zip(rates, model.variable_groups())]
+        # The legacy class runs Adam as one fused kernel per variable; its successor traces for minutes on this many.
+        optimizers = [tf.keras.optimizers.legacy.Adam(rate) for rate in rates]
+        for optimizer, variables in zip(optimizers, groups):
+            optimizer._create_all_weights(variables)
+        self._moments = [variable for optimizer in optimizers for variable in optimizer.variables()]
+        self._config = config
+
+        @tf.function(input_signature=[signature], autograph=False)
+        def step(snippet: Snippet) -> tuple[tf.Tensor, LossReport, tf.Tensor]:
+            with tf.GradientTape() as tape:
+                total, report = objectives(snippet, model(snippet), weights, loss)
+                mean = tf.reduce_mean(total)
+            gradients, norm = tf.clip_by_global_norm(tape.gradient(mean, sum(groups, [])), GRADIENT_CLIP)
+            finite = tf.math.is_finite(mean) & tf.math.is_finite(norm)
+            remaining = iter(tf.where(finite, gradient, tf.zeros_like(gradient)) for gradient in gradients)
+            for optimizer, variables in zip(optimizers, groups):
+                if variables:
+                    optimizer.apply_gradients([(next(remaining), variable) for variable in variables])
+            return total, report, finite
+
+        self._step = step
+
+    def run(self, snippet: Snippet) -> tuple[History, bool]:
+        """Refines the model's parameters on a batch, from fresh moments of Adam.
+
+        Returns:
+          what every iteration started from, and whether all was finite; if not, the last update was left out.
+        """
+        for variable in self._moments:
+            variable.assign(tf.zeros_like(variable))
+        rows: list[tuple[tf.Tensor, LossReport]] = []
+        best, waited = float("inf"), 0
+        for _ in range(self._config.iterations):
+            total, report, finite = self._step(snippet)
+            rows.append((total, report))
+            if not finite:
+                break
+            mean = float(tf.reduce_mean(total))
+            waited = 0 if mean < best * (1 - self._config.stall) else waited + 1
+            best = min(best, mean)
+            if self._config.stall and waited >= PATIENCE:
+                break
+        history = tf.nest.map_structure(lambda *values: tf.stack(values), *[History(*row) for row in rows])
+        return history, bool(finite)
