@@ -26,7 +26,8 @@ ALLOWED = {
     "training": BASE | {"models", "losses", "data", "geometry", "evaluation", "pictures"},
     "refinement": BASE | {"models", "losses", "data", "geometry", "evaluation", "pictures"},
     "inference": BASE
-    | {"models", "losses", "data", "geometry", "evaluation", "pictures", "refinement", "training.checkpoints"},
+    | {"models", "losses", "data", "geometry", "evaluation", "pictures", "refinement"}
+    | {"training.checkpoints", "training.validation"},
 }
 # Where in the package a third-party module may be imported; every other module may be imported anywhere.
 CONFINED = {

@@ -19,9 +19,9 @@ from glnet_tf.data.formats import read_array, read_depth_png, read_flo, read_kit
 from glnet_tf.data.pipeline import batches
 from glnet_tf.errors import DataError
 from glnet_tf.geometry.camera import intrinsics_from_field_of_view
-from glnet_tf.models.glnet import make_predict
+from glnet_tf.models.glnet import GLNet, make_predict
 from glnet_tf.structures import PAIRS, Snippet, snippet_signature
-from glnet_tf.training.checkpoints import load_model
+from glnet_tf.training.checkpoints import Architecture, load_model
 
 MIDDLE = 1
 IN_TIME = [PAIRS.index((0, 1)), PAIRS.index((1, 2))]
@@ -60,23 +60,15 @@ class ModelPredictions:
 
     def of(self, source: Source, data: DataConfig, indices: Sequence[int]) -> Iterator[tuple[int, Prediction]]:
         """Yields the numbers of snippets of a source and what the model says about them, with a progress bar."""
-        cameras = [
-            self.architecture.cameras.index(name) if name in self.architecture.cameras else -1
-            for name in source.cameras
-        ]
         data = dataclasses.replace(data, image_height=self.size[0], image_width=self.size[1])
         interval = 0.5 if sys.stderr.isatty() else 30.0
         with tqdm(total=len(indices), desc="predicting", unit="snippet", mininterval=interval) as bar:
-            for snippet in batches(source, data, indices):
-                snippet = snippet._replace(camera=tf.gather(cameras, snippet.camera))
+            for snippet in snippets_of(self.architecture, source, data, indices):
                 yield from self._of_batch(snippet)
                 bar.update(len(snippet.index))
 
     def _of_batch(self, snippet: Snippet) -> Iterator[tuple[int, Prediction]]:
-        # Networks that were trained with a given K still have to be told one.
-        assumed = intrinsics_from_field_of_view(self.model.field_of_view, *self.size)
-        known = tf.reduce_any(snippet.intrinsics != 0, axis=[1, 2], keepdims=True)
-        said = self._predict(snippet._replace(intrinsics=tf.where(known, snippet.intrinsics, assumed)))
+        said = self._predict(assume_intrinsics(snippet, self.model))
         for i, index in enumerate(snippet.index.numpy()):
             yield (
                 int(index),
@@ -88,6 +80,23 @@ class ModelPredictions:
                     intrinsics=said.intrinsics[i].numpy(),
                 ),
             )
+
+
+def snippets_of(
+    architecture: Architecture, source: Source, data: DataConfig, indices: Sequence[int]
+) -> Iterator[Snippet]:
+    """Yields batches of snippets of a source, with the cameras' numbers in the model's own list; -1 for others."""
+    known = architecture.cameras
+    cameras = [known.index(name) if name in known else -1 for name in source.cameras]
+    for snippet in batches(source, data, indices):
+        yield snippet._replace(camera=tf.gather(cameras, snippet.camera))
+
+
+def assume_intrinsics(snippet: Snippet, model: GLNet) -> Snippet:
+    """Returns a batch in which an unknown K is that of the model's field of view: a given K still has to be one."""
+    assumed = intrinsics_from_field_of_view(model.field_of_view, *model.image_size)
+    known = tf.reduce_any(snippet.intrinsics != 0, axis=[1, 2], keepdims=True)
+    return snippet._replace(intrinsics=tf.where(known, snippet.intrinsics, assumed))
 
 
 def find_files(folder: Path, labels: Sequence[str], suffixes: Sequence[str]) -> list[Path]:

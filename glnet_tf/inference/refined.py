@@ -38,6 +38,10 @@ class Estimate(NamedTuple):
     motions: np.ndarray
     intrinsics: np.ndarray
 
+    def as_judged(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Returns inverse depth, flow, and the motion from the middle frame to the next."""
+        return self.disparity, self.flow, self.motions[1]
+
 
 class RefinedFolder:
     """The results of one refinement.

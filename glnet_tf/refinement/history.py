@@ -13,7 +13,10 @@ PATIENCE = 10
 
 
 class History(NamedTuple):
-    """What every iteration started from, [N, B] each: the objective and its unweighted terms."""
+    """What every iteration of PFT started from, [N, B] each: the objective and its unweighted terms.
+
+    In OFT the objective has the prior in it, and a last row, [N + 1, B], tells where the last iteration ended.
+    """
 
     total: tf.Tensor
     report: LossReport

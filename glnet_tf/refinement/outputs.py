@@ -31,6 +31,8 @@ BETA1, BETA2, EPSILON = 0.9, 0.99, 1e-3
 STRIDES = (1, 4, 16)
 # A change of translation, relative to its length, for a change of rotation of one radian.
 TRANSLATION_PER_RADIAN = 10.0
+# The prior's units: logarithm of depth, pixels, radians, share of the translation's length.
+UNCERTAIN_LOG_DEPTH, UNCERTAIN_FLOW, UNCERTAIN_ROTATION, UNCERTAIN_TRANSLATION = 0.2, 0.5, 0.002, 0.03
 
 
 class Corrections(NamedTuple):
@@ -57,7 +59,8 @@ class OutputState(NamedTuple):
     Attributes:
       iteration: [] int32.
       corrections: the variables; mean, mean_square: Adam's moments of their gradients.
-      best: [B] smallest objective so far; waited: [B] int32 iterations since it last fell by the least share.
+      best, best_objective: the variables, and [B] the objective, where it was smallest: what is returned.
+      waited: [B] int32 iterations since the smallest objective last fell by the least share.
       running: [B] bool, False where the objective has stalled or is not finite: nothing changes there any more.
       finite: [B] bool.
     """
@@ -66,7 +69,8 @@ class OutputState(NamedTuple):
     corrections: Corrections
     mean: Corrections
     mean_square: Corrections
-    best: tf.Tensor
+    best: Corrections
+    best_objective: tf.Tensor
     waited: tf.Tensor
     running: tf.Tensor
     finite: tf.Tensor
@@ -91,7 +95,8 @@ def start(initial: Predictions) -> OutputState:
         corrections=zero,
         mean=zero,
         mean_square=zero,
-        best=tf.fill([count], math.inf),
+        best=zero,
+        best_objective=tf.fill([count], math.inf),
         waited=tf.zeros([count], tf.int32),
         running=tf.fill([count], True),
         finite=tf.fill([count], True),
@@ -122,11 +127,13 @@ def corrected_predictions(initial: Predictions, corrections: Corrections) -> Pre
 
 
 def prior(initial: Predictions, refined: Predictions, corrections: Corrections) -> tf.Tensor:
-    """Returns |x - x0|^2, [B]: mean squares of the changes of log depth, of flow (pixels) and of the motion's six."""
+    """Returns |x - x0|^2, [B]: mean squares of the changes, in units of how far the networks are thought to be off."""
+    rotation, translation = tf.split(corrections.motion, 2, axis=-1)
     changes = (
-        tf.math.log(refined.disparities[0] / initial.disparities[0]),
-        refined.flows[0] - initial.flows[0],
-        corrections.motion,
+        tf.math.log(refined.disparities[0] / initial.disparities[0]) / UNCERTAIN_LOG_DEPTH,
+        (refined.flows[0] - initial.flows[0]) / UNCERTAIN_FLOW,
+        rotation / UNCERTAIN_ROTATION,
+        translation / UNCERTAIN_TRANSLATION,
     )
     return tf.add_n([tf.reduce_mean(tf.square(x), axis=list(range(1, len(x.shape)))) for x in changes])
 
@@ -167,21 +174,18 @@ def make_output_refinement(
         finite = tf.math.is_finite(total)
         for gradient in tf.nest.flatten(gradients):
             finite &= tf.reduce_all(tf.math.is_finite(gradient), axis=list(range(1, len(gradient.shape))))
-        improved = held < state.best * (1 - config.stall)
-        waited = tf.where(improved, 0, state.waited + 1)
+        waited = tf.where(held < state.best_objective * (1 - config.stall), 0, state.waited + 1)
+        better = state.running & finite & (held < state.best_objective)
         running = state.running & finite & ((waited < PATIENCE) | (config.stall == 0))
         passed = tf.cast(state.iteration + 1, tf.float32)
         decay = 0.5 + 0.5 * tf.cos(math.pi * (passed - 1) / tf.cast(iterations, tf.float32))
 
-        def kept(new: tf.Tensor, old: tf.Tensor) -> tf.Tensor:
-            return tf.where(tf.reshape(running, [-1] + [1] * (len(new.shape) - 1)), new, old)
-
         def updated(rate, value, gradient, mean, mean_square):  # type: ignore[no-untyped-def]
-            mean = kept(BETA1 * mean + (1 - BETA1) * gradient, mean)
-            mean_square = kept(BETA2 * mean_square + (1 - BETA2) * tf.square(gradient), mean_square)
+            mean = _choose(running, BETA1 * mean + (1 - BETA1) * gradient, mean)
+            mean_square = _choose(running, BETA2 * mean_square + (1 - BETA2) * tf.square(gradient), mean_square)
             size = tf.sqrt(mean_square / (1 - BETA2**passed)) + EPSILON
             change = decay * rate * mean / (1 - BETA1**passed) / size
-            return kept(value - change, value), mean, mean_square
+            return _choose(running, value - change, value), mean, mean_square
 
         columns = (tf.nest.flatten(x) for x in (rates, state.corrections, gradients, state.mean, state.mean_square))
         corrections, mean, mean_square = (
@@ -193,12 +197,13 @@ def make_output_refinement(
                 corrections=corrections,
                 mean=mean,
                 mean_square=mean_square,
-                best=tf.minimum(state.best, held),
+                best=tf.nest.map_structure(lambda new, old: _choose(better, new, old), state.corrections, state.best),
+                best_objective=tf.where(better, held, state.best_objective),
                 waited=waited,
                 running=running,
                 finite=state.finite & (finite | ~state.running),
             ),
-            History(total, report),
+            History(held, report),
         )
 
     def refine(snippet: Snippet, initial: Predictions, iterations: tf.Tensor) -> tuple[Predictions, History, tf.Tensor]:
@@ -206,7 +211,8 @@ def make_output_refinement(
         arrays = History(*tf.nest.map_structure(_growing, (0.0, LossReport(*[0.0] * len(LossReport._fields)))))
 
         def goes_on(state: OutputState, _: History) -> tf.Tensor:
-            return (state.iteration < iterations) & tf.reduce_any(state.running)
+            # The last round only measures where the last iteration ended.
+            return (state.iteration <= iterations) & tf.reduce_any(state.running)
 
         def step(state: OutputState, arrays: History) -> tuple[OutputState, History]:
             new, said = iteration(snippet, initial, state, iterations)
@@ -214,13 +220,9 @@ def make_output_refinement(
             return new, written
 
         state, arrays = tf.while_loop(goes_on, step, (start(initial), arrays))
-        finite = state.finite
-        corrections = tf.nest.map_structure(
-            lambda x: tf.where(tf.reshape(finite, [-1] + [1] * (len(x.shape) - 1)), x, tf.zeros_like(x)),
-            state.corrections,
-        )
+        corrections = tf.nest.map_structure(lambda x: _choose(state.finite, x, tf.zeros_like(x)), state.best)
         history = tf.nest.map_structure(lambda array: array.stack(), arrays)
-        return corrected_predictions(initial, corrections), history, finite
+        return corrected_predictions(initial, corrections), history, state.finite
 
     return refine
 
@@ -229,6 +231,11 @@ def _sum(maps: tuple[tf.Tensor, ...]) -> tf.Tensor:
     """The sum of maps of several strides, [B, K, H, W, C] at the first one's size."""
     count, size = maps[0].shape[1], maps[0].shape[2:4]
     return tf.add_n([maps[0], *(split(tf.image.resize(merge(x), size), count) for x in maps[1:])])
+
+
+def _choose(rows: tf.Tensor, one: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
+    """Members of a batch from `one` where `rows`, [B] bool, else from `other`."""
+    return tf.where(tf.reshape(rows, [-1] + [1] * (len(one.shape) - 1)), one, other)
 
 
 def _growing(_: float) -> tf.TensorArray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -21,19 +21,23 @@ from glnet_tf.structures import FRAMES, LossReport, Predictions, Snippet, snippe
 STATIC_FLOW = 0.1
 LEAST_TEXTURE = 1e-3
 
+Batch = TypeVar("Batch", Snippet, Predictions)
+
 
 class Refined(NamedTuple):
     """A batch of snippets or windows before and after.
 
     Attributes:
       initial, final: the predictions; equal where `reasons` says why.
+      tuned: after PFT and before OFT; None unless both are done.
       moving: [B, P, H, W, 1] 1.0 where flow and rigid flow of an ordered pair disagree: the object moves by itself.
-      pft, oft: what their iterations started from, of the snippets that were refined; None if there was no such part.
+      pft, oft: the objective at their iterations, of the snippets that were refined; None if there was no such part.
       reasons: [B] why a snippet was not refined; empty where it was.
     """
 
     initial: Predictions
     final: Predictions
+    tuned: Predictions | None
     moving: tf.Tensor
     pft: History | None
     oft: History | None
@@ -74,42 +78,58 @@ class Refiner:
             autograph=False,
         )
 
-    def __call__(self, snippet: Snippet) -> Refined:
-        """Refines a batch; what cannot be refined comes back as the networks predicted it, with the reason."""
-        initial = self.predict(snippet)
+    def __call__(self, snippet: Snippet, outputs_only: bool = False) -> Refined:
+        """Refines a batch; what cannot be refined comes back as the networks predicted it, with the reason.
+
+        Args:
+          snippet: the batch.
+          outputs_only: leave PFT out, whatever config.refine says.
+        """
+        tuning = self._pft if not outputs_only else None
+        sound = tf.where(tf.math.is_finite(snippet.images), snippet.images, 0.0)
+        initial = self.predict(snippet._replace(images=sound))
         reasons = obstacles(snippet, initial)
         chosen = [i for i, reason in enumerate(reasons) if not reason]
-        final, pft, oft = initial, None, None
+        tuned, final, pft, oft = initial, initial, None, None
         if chosen:
-            subset, start = (tf.nest.map_structure(lambda x: tf.gather(x, chosen), x) for x in (snippet, initial))
-            refined, pft, oft, finite = self._refined(subset, start)
-            rows = [row for row, good in zip(chosen, finite) if good]
+            subset, start = _rows(snippet, chosen), _rows(initial, chosen)
+            after, pft, good = self._parameters_refined(tuning, subset, start)
+            finite = [good] * len(chosen)
+            tuned = final = _inserted(initial, after, chosen)
+            if good and self._oft is not None:
+                after, oft, mask = self._oft(subset, finest(after), tf.constant(self.config.iterations))
+                finite = mask.numpy().tolist()
+                kept = [i for i in range(len(chosen)) if finite[i]]
+                final = _inserted(initial, _rows(after, kept), [chosen[i] for i in kept])
             for row, good in zip(chosen, finite):
                 reasons[row] = "" if good else "the objective is not finite"
-            if rows:
-                refined = tf.nest.map_structure(lambda x: tf.boolean_mask(x, finite), refined)
-                final = tf.nest.map_structure(
-                    lambda old, new: tf.tensor_scatter_nd_update(old, [[row] for row in rows], new), initial, refined
-                )
-        return Refined(initial, final, self._moving(snippet.images, finest(final)), pft, oft, tuple(reasons))
+        moving = self._moving(snippet.images, finest(final))
+        both = tuning is not None and self._oft is not None
+        return Refined(initial, final, tuned if both else None, moving, pft, oft, tuple(reasons))
 
-    def _refined(
-        self, snippet: Snippet, predictions: Predictions
-    ) -> tuple[Predictions, History | None, History | None, list[bool]]:
-        pft = oft = None
-        finite = [True] * len(snippet.index)
-        if self._pft is not None:
-            with kept_weights(self.model) as let_go:
-                pft, good = self._pft.run(snippet)
-                if not good:
-                    return predictions, pft, None, [False] * len(finite)
+    def _parameters_refined(
+        self, pft: ParameterRefinement | None, snippet: Snippet, predictions: Predictions
+    ) -> tuple[Predictions, History | None, bool]:
+        """The predictions after PFT, or those given where it is not asked for or was not finite; and whether it was."""
+        if pft is None:
+            return predictions, None, True
+        with kept_weights(self.model) as let_go:
+            history, finite = pft.run(snippet)
+            if finite:
                 predictions = self.predict(snippet)
                 if self.config.policy == "sequence":
                     let_go()
-        if self._oft is not None:
-            predictions, oft, mask = self._oft(snippet, finest(predictions), tf.constant(self.config.iterations))
-            finite = mask.numpy().tolist()
-        return predictions, pft, oft, finite
+        return predictions, history, finite
+
+
+def _rows(batch: Batch, rows: list[int]) -> Batch:
+    return tf.nest.map_structure(lambda x: tf.gather(x, rows), batch)
+
+
+def _inserted(old: Predictions, new: Predictions, rows: list[int]) -> Predictions:
+    """`old` with `rows` of the batch taken from `new`."""
+    where = [[row] for row in rows]
+    return tf.nest.map_structure(lambda x, y: tf.tensor_scatter_nd_update(x, where, y), old, new)
 
 
 def refine(

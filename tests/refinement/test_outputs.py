@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
+from types import SimpleNamespace
+from typing import Callable
 
 import numpy as np
 import pytest
@@ -13,12 +15,11 @@ from glnet_tf.config import LossConfig, RefinementConfig
 from glnet_tf.losses.objective import LossWeights
 from glnet_tf.refinement.history import PATIENCE, History
 from glnet_tf.refinement.outputs import make_output_refinement
-from glnet_tf.structures import LossReport, Predictions, Snippet
+from glnet_tf.refinement.runner import finest, finest_signature
+from glnet_tf.structures import LossReport, Predictions, Snippet, snippet_signature
 
 SIZE = (64, 224)
-LOSS = LossConfig(depth_smoothness=0.02, flow_smoothness=0.1, rigid_mask=True, epipolar_mask=True)
-# Standing still everything but depth: what the truth of a test leaves to be found.
-DEPTH_ONLY = {"oft_flow_rate": 0.0, "oft_pose_rate": 0.0}
+LOSS = LossConfig(depth_smoothness=0.02, flow_smoothness=0.1, agreement=0.1, rigid_mask=True, epipolar_mask=True)
 
 
 @pytest.fixture(scope="module")
@@ -33,17 +34,30 @@ def snippet(images: tf.Tensor, intrinsics: tf.Tensor) -> Snippet:
     )
 
 
-def refined(
-    scene: list[Scene], start: list[Predictions], iterations: int = 50, **settings: Any
-) -> tuple[Predictions, History, tf.Tensor]:
-    config = RefinementConfig(**settings)
+@pytest.fixture(scope="module")
+def refined() -> Callable[..., tuple[Predictions, History, tf.Tensor]]:
+    """OFT compiled once: its settings are variables here."""
+    defaults = {**dataclasses.asdict(RefinementConfig()), "oft_intrinsics_rate": 0.0}
+    variables = {name: tf.Variable(value) for name, value in defaults.items() if isinstance(value, float)}
     weights = LossWeights(
         **{name: tf.constant(getattr(LOSS, name)) for name in LossReport._fields}, both=tf.constant(1.0)
     )
-    together = tf.nest.map_structure(lambda *x: tf.concat(x, axis=0), *start)
-    images = tf.concat([s.images for s in scene], axis=0)
-    oft = tf.function(make_output_refinement(weights, LOSS, config, free_intrinsics=False), autograph=False)
-    return oft(snippet(images, together.intrinsics), together, tf.constant(iterations))
+    oft = make_output_refinement(weights, LOSS, SimpleNamespace(**variables), free_intrinsics=True)
+    signature = snippet_signature(*SIZE)
+    compiled = tf.function(
+        oft, input_signature=[signature, finest_signature(signature), tf.TensorSpec([], tf.int32)], autograph=False
+    )
+
+    def refine(
+        scenes: list[Scene], start: list[Predictions], iterations: int, **settings: float
+    ) -> tuple[Predictions, History, tf.Tensor]:
+        for name, variable in variables.items():
+            variable.assign(settings.get(name, defaults[name]))
+        together = finest(tf.nest.map_structure(lambda *x: tf.concat(x, axis=0), *start))
+        images = tf.concat([scene.images for scene in scenes], axis=0)
+        return compiled(snippet(images, together.intrinsics), together, tf.constant(iterations))
+
+    return refine
 
 
 def depth_error(scene: Scene, predictions: Predictions, row: int = 0) -> float:
@@ -61,3 +75,70 @@ def disturbed(scene: Scene, size: float) -> Predictions:
     wave = np.exp(size * np.sin(x) * np.cos(y))
     levels = [scene.truth.disparities[0] * wave]
     return scene.truth._replace(disparities=(*levels, *scene.truth.disparities[1:]))
+
+
+def test_at_the_truth_it_stays(scenes, refined):
+    """The photometric minimum of interpolated pixels is not exactly the truth; the prior holds what it is sure of."""
+    truths = [scene.truth for scene in scenes]
+    after, history, finite = refined(scenes, truths, 30, prior=0.1)
+    assert finite.numpy().all()
+    for row, scene in enumerate(scenes):
+        assert depth_error(scene, after, row) < 0.03
+    assert np.mean(np.abs(after.flows[0] - tf.concat([truth.flows[0] for truth in truths], 0))) < 0.1
+
+
+def test_a_disturbed_depth_moves_back(scenes, refined):
+    """The objective is that of the snippet alone: no network takes part."""
+    start = [disturbed(scene, 0.6) for scene in scenes]
+    after, history, _ = refined(scenes, start, 30, oft_flow_rate=0.0, oft_pose_rate=0.0)
+    assert np.all(history.total[-1] < 0.9 * history.total[0])
+    for row, (scene, before) in enumerate(zip(scenes, start)):
+        assert depth_error(scene, after, row) < depth_error(scene, before) / 2
+
+
+def test_the_prior_holds_the_outputs(scenes, refined):
+    start = [disturbed(scenes[0], 0.6)]
+
+    def change(prior: float) -> float:
+        after, _, _ = refined(scenes[:1], start, 30, oft_flow_rate=0.0, oft_pose_rate=0.0, prior=prior)
+        return float(np.mean(np.abs(np.log(after.disparities[0] / start[0].disparities[0]))))
+
+    free, held = change(RefinementConfig().prior), change(100.0)
+    assert held < 0.1 * free
+
+
+def test_a_batch_is_refined_as_its_snippets_one_by_one(scenes, refined):
+    start = [disturbed(scene, 0.3) for scene in scenes]
+    together, history, _ = refined(scenes, start, 5)
+    for row, (scene, before) in enumerate(zip(scenes, start)):
+        alone, its_history, _ = refined([scene], [before], 5)
+        np.testing.assert_allclose(history.total[:, row], its_history.total[:, 0], rtol=5e-3)
+        ratio = together.disparities[0][row] / alone.disparities[0][0]
+        assert np.mean(np.abs(ratio - 1)) < 1e-3
+        np.testing.assert_allclose(together.poses[row], alone.poses[0], atol=1e-3)
+
+
+def test_it_stops_when_the_objective_stalls(scenes, refined):
+    """With so large a least share no fall of the objective is enough."""
+    _, history, _ = refined(scenes, [scene.truth for scene in scenes], 30, stall=0.999)
+    assert history.total.shape[0] == PATIENCE + 1
+
+
+def test_what_is_not_finite_comes_back_as_it_was_and_spoils_no_other(scenes, refined):
+    start = [scenes[0].truth, disturbed(scenes[1], 0.3)]
+    broken = scenes[0]._replace(images=scenes[0].images * np.nan)
+    after, _, finite = refined([broken, scenes[1]], start, 10)
+    np.testing.assert_array_equal(finite, [False, True])
+    np.testing.assert_array_equal(after.disparities[0][0], start[0].disparities[0][0])
+    assert np.all(np.isfinite(after.disparities[0])) and np.any(after.disparities[0][1] != start[1].disparities[0][0])
+
+
+def test_intrinsics_are_one_for_all_frames(scenes, refined):
+    """A focal length that is wrong by a fifth moves towards the true one."""
+    truth = scenes[0].truth
+    wrong = truth._replace(intrinsics=truth.intrinsics * [[[1.2, 1, 1], [1, 1.2, 1], [1, 1, 1]]])
+    held, _, _ = refined(scenes[:1], [wrong], 10)
+    np.testing.assert_array_equal(held.intrinsics, wrong.intrinsics)
+    free, _, _ = refined(scenes[:1], [wrong], 10, oft_intrinsics_rate=0.002)
+    assert free.intrinsics.shape == (1, 3, 3)
+    assert np.all(free.intrinsics[:, 0, 0] < wrong.intrinsics[:, 0, 0])

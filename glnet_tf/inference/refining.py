@@ -1,0 +1,190 @@
+"""Online refinement of a whole source, snippet by snippet, into a folder; with a table where the truth is known."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Callable
+
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from glnet_tf.config import DataConfig, LossConfig, RefinementConfig
+from glnet_tf.data.base import Source
+from glnet_tf.data.formats import write_bytes
+from glnet_tf.inference.predictions import MIDDLE, assume_intrinsics, snippets_of
+from glnet_tf.inference.refined import Estimate, RefinedFolder, before_and_after
+from glnet_tf.models.glnet import GLNet
+from glnet_tf.refinement.history import History
+from glnet_tf.refinement.runner import Refined, Refiner
+from glnet_tf.structures import PAIRS, Predictions, Snippet
+from glnet_tf.training.checkpoints import Architecture
+from glnet_tf.training.validation import snippet_errors
+
+BEFORE, NEXT = PAIRS.index((0, 1)), PAIRS.index((1, 2))
+# What the table shows, and the average that is taken of it.
+SHOWN: dict[str, Callable[..., Any]] = {
+    "depth_abs_rel": np.mean,
+    "flow_epe": np.mean,
+    "rotation_deg": np.median,
+    "translation_deg": np.median,
+}
+
+
+def refine_source(
+    model: GLNet,
+    architecture: Architecture,
+    source: Source,
+    indices: Sequence[int],
+    folder: Path,
+    data: DataConfig,
+    loss: LossConfig,
+    config: RefinementConfig,
+) -> str:
+    """Refines snippets of a source and keeps every result as it comes; what the folder already holds is not repeated.
+
+    Args:
+      model, architecture: of a run, see training.checkpoints.load_model.
+      source, indices: the snippets.
+      folder: existing, for the results, see inference.refined.
+      data: with the size that the model was made for.
+      loss, config: the objective, and how it is refined.
+
+    Returns:
+      a table of the errors as predicted and refined, where the truth is known, and what could not be refined.
+    """
+    settings = {**dataclasses.asdict(loss), **dataclasses.asdict(config), "data": source.name}
+    results = RefinedFolder(folder, settings)
+    todo = [index for index in indices if source.label(index) not in results.rows]
+    refiner = Refiner(model, loss, config)
+    interval = 0.5 if sys.stderr.isatty() else 30.0
+    with tqdm(total=len(indices), initial=len(indices) - len(todo), desc="refining", unit="snippet",
+              mininterval=interval) as bar:  # fmt: skip
+        for snippet in snippets_of(architecture, source, data, todo):
+            snippet = assume_intrinsics(snippet, model)
+            truths = [source.ground_truth(int(index)) for index in snippet.index.numpy()]
+            known = any(truth is not None for truth in truths)
+            refined = refiner(snippet)
+            # With the truth at hand, what each of the two parts does alone is told too.
+            alone = refiner(snippet, outputs_only=True).final if config.refine == "both" and known else None
+            stages = _stages(refined, alone, config.refine)
+            for i, index in enumerate(snippet.index.numpy()):
+                truth = truths[i]
+                errors = {
+                    stage: snippet_errors(truth, *_estimate(said, i).as_judged())
+                    for stage, said in stages.items()
+                    if truth is not None
+                }
+                _keep(results, source, int(index), snippet, refined, i, errors)
+            bar.update(len(snippet.index))
+    labels = [source.label(index) for index in indices if source.label(index) in results.rows]
+    if _follow_each_other(source, indices):
+        results.write_trajectories(labels)
+    rows = [results.rows[label] for label in labels]
+    table = summary(rows)
+    write_bytes(folder / "table.json", json.dumps(table, indent=2).encode())
+    _write_scalars(folder, rows)
+    return as_text(table, rows)
+
+
+def _stages(refined: Refined, alone: Predictions | None, mode: str) -> dict[str, Predictions]:
+    stages = {"none": refined.initial}
+    if mode != "both":
+        return {**stages, mode: refined.final}
+    if refined.tuned is not None:
+        stages["pft"] = refined.tuned
+    if alone is not None:
+        stages["oft"] = alone
+    return {**stages, "pft_oft": refined.final}
+
+
+def _estimate(predictions: Predictions, i: int) -> Estimate:
+    return Estimate(
+        disparity=predictions.disparities[0][i, MIDDLE, ..., 0].numpy(),
+        flow=predictions.flows[0][i, NEXT].numpy(),
+        motions=tf.gather(predictions.poses[i], [BEFORE, NEXT]).numpy(),
+        intrinsics=predictions.intrinsics[i].numpy(),
+    )
+
+
+def _keep(
+    results: RefinedFolder,
+    source: Source,
+    index: int,
+    snippet: Snippet,
+    refined: Refined,
+    i: int,
+    errors: dict[str, dict[str, float]],
+) -> None:
+    initial, final = _estimate(refined.initial, i), _estimate(refined.final, i)
+    row: dict[str, Any] = {"reason": refined.reasons[i], "errors": errors}
+    # The histories hold only the snippets that were refined, or tried.
+    tried = [k for k, reason in enumerate(refined.reasons) if not reason or reason.startswith("the objective")]
+    if i in tried:
+        parts = {"pft": refined.pft, "oft": refined.oft}
+        row |= {name: _terms(part, tried.index(i)) for name, part in parts.items() if part is not None}
+    size = source.load(tf.constant(index, tf.int64))[0].shape[1:3]
+    picture = before_and_after(
+        snippet.images[i, MIDDLE].numpy(), initial, final, refined.moving[i, NEXT, ..., 0].numpy()
+    )
+    results.add(source.label(index), row, (int(size[0]), int(size[1])), final, picture)
+
+
+def _terms(history: History, column: int) -> dict[str, list[float]]:
+    terms = {"total": history.total, **history.report._asdict()}
+    return {name: [round(float(x), 6) for x in values[:, column]] for name, values in terms.items()}
+
+
+def summary(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Returns the average errors by stage and name, of the snippets whose truth is known."""
+    stages = dict.fromkeys(stage for row in rows for stage in row["errors"])
+    table: dict[str, dict[str, float]] = {}
+    for stage in stages:
+        table[stage] = {}
+        for name, average in SHOWN.items():
+            values = [row["errors"][stage][name] for row in rows if name in row["errors"].get(stage, {})]
+            if values:
+                table[stage][name] = float(average(values))
+    return table
+
+
+def as_text(table: dict[str, dict[str, float]], rows: Sequence[dict[str, Any]]) -> str:
+    """Returns the summary as lines to read, and why snippets were not refined."""
+    names = list(dict.fromkeys(name for stage in table.values() for name in stage))
+    lines = [" " * 10 + "".join(f"{name:>18}" for name in names)] if names else []
+    for stage, values in table.items():
+        if values:
+            lines.append(f"{stage:10}" + "".join(f"{values.get(name, np.nan):18.4f}" for name in names))
+    reasons = [row["reason"] for row in rows if row["reason"]]
+    lines.append(f"{len(rows) - len(reasons)} of {len(rows)} snippets refined")
+    for kind in dict.fromkeys(reason.partition(":")[0] for reason in reasons):
+        lines.append(f"{sum(reason.startswith(kind) for reason in reasons)} not: {kind}")
+    return "\n".join(lines)
+
+
+def _follow_each_other(source: Source, indices: Sequence[int]) -> bool:
+    return all(source.files(a)[1] == source.files(b)[0] for a, b in zip(indices, indices[1:]))
+
+
+def _write_scalars(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """The objective and its terms against the iterations, averaged over the snippets, for TensorBoard."""
+    writer = tf.summary.create_file_writer(str(folder / "tensorboard"))
+    with contextlib.closing(writer), writer.as_default():
+        for part, name, step, value in _averages(rows):
+            tf.summary.scalar(f"{part}/{name}", value, step)
+
+
+def _averages(rows: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str, int, float]]:
+    for part in ("pft", "oft"):
+        histories = [row[part] for row in rows if part in row]
+        for name in histories[0] if histories else ():
+            longest = max(len(history[name]) for history in histories)
+            for step in range(longest):
+                # What has stopped counts with its last value.
+                values = [history[name][min(step, len(history[name]) - 1)] for history in histories]
+                yield part, name, step, float(np.mean(values))

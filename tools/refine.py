@@ -1,0 +1,44 @@
+"""Refines the predictions of a trained model on a video or data set: python tools/refine.py --run_dir=RUN ..."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+
+from absl import flags
+from flagging import config_from_flags, define, run
+
+from glnet_tf.config import DataConfig, LossConfig, RefinementConfig
+from glnet_tf.errors import ConfigError
+
+define(DataConfig, LossConfig, RefinementConfig)
+flags.DEFINE_string("run_dir", "", "folder of the training run")
+flags.DEFINE_string("output_dir", "", "folder for the results; the same command goes on where it was interrupted")
+flags.DEFINE_string("video", "", "a video file, instead of --dataset and --data_dir")
+flags.DEFINE_integer("every", 1, "refine every n-th snippet only", lower_bound=1)
+
+
+def main() -> None:
+    data, loss, config = (config_from_flags(kind) for kind in (DataConfig, LossConfig, RefinementConfig))
+    for name in ("run_dir", "output_dir"):
+        if not flags.FLAGS[name].value:
+            raise ConfigError(f"--{name}=: expected a folder")
+    if flags.FLAGS.video:
+        data = dataclasses.replace(data, dataset="video", data_dir=flags.FLAGS.video)
+    # TensorFlow takes seconds to import: only once the flags are known to be right.
+    from glnet_tf.data.sources import open_source
+    from glnet_tf.data.work import make_folder
+    from glnet_tf.inference.refining import refine_source
+    from glnet_tf.training.checkpoints import load_model
+
+    model, architecture = load_model(flags.FLAGS.run_dir)
+    data = dataclasses.replace(data, image_height=architecture.image_height, image_width=architecture.image_width)
+    source = open_source(data, "validation" if data.holdout_frames else "all")
+    folder = make_folder(Path(flags.FLAGS.output_dir), "output_dir")
+    indices = range(0, len(source), flags.FLAGS.every)
+    print(refine_source(model, architecture, source, indices, folder, data, loss, config), file=sys.stdout)
+
+
+if __name__ == "__main__":
+    run(main)
