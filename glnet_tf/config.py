@@ -195,15 +195,21 @@ class RefinementConfig(Checked):
         choices=("pft", "oft", "both"),
     )
     iterations: int = setting(50, "iterations of pft, and of oft", low=0)
+    window: int = setting(
+        3, "frames of a window: 3 refines every snippet by itself; more joins a video's windows in one scale", low=3
+    )
+    epochs: int = setting(
+        0, "passes of pft over the whole video beforehand, each snippet from the parameters of the one before", low=0
+    )
     policy: str = setting(
         "snippet",
         "where pft starts: snippet (each from the trained weights) or sequence (each from those of the one before)",
         choices=("snippet", "sequence"),
     )
-    pft_depth_rate: float = setting(2e-4, "pft: Adam's learning rate of DepthNet", low=0.0)
-    pft_flow_rate: float = setting(2e-4, "pft: Adam's learning rate of FlowNet", low=0.0)
-    pft_camera_rate: float = setting(4e-4, "pft: Adam's learning rate of CameraNet", low=0.0)
-    pft_intrinsics_rate: float = setting(2e-3, "pft: Adam's learning rate of a learned K", low=0.0)
+    pft_depth_rate: float = setting(4e-5, "pft: Adam's learning rate of DepthNet", low=0.0)
+    pft_flow_rate: float = setting(4e-5, "pft: Adam's learning rate of FlowNet", low=0.0)
+    pft_camera_rate: float = setting(4e-5, "pft: Adam's learning rate of CameraNet", low=0.0)
+    pft_intrinsics_rate: float = setting(4e-4, "pft: Adam's learning rate of a learned K", low=0.0)
     oft_depth_rate: float = setting(0.02, "oft: change of log depth per iteration", low=0.0)
     oft_flow_rate: float = setting(0.05, "oft: change of flow per iteration, pixels", low=0.0)
     oft_pose_rate: float = setting(0.001, "oft: change of a rotation (radians), a tenth of a translation's", low=0.0)

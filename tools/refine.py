@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from pathlib import Path
 
 from absl import flags
@@ -29,7 +28,10 @@ def main() -> None:
     # TensorFlow takes seconds to import: only once the flags are known to be right.
     from glnet_tf.data.sources import open_source
     from glnet_tf.data.work import make_folder
+    from glnet_tf.inference.adapting import adapt
     from glnet_tf.inference.refining import refine_source
+    from glnet_tf.inference.video import refine_video
+    from glnet_tf.structures import FRAMES
     from glnet_tf.training.checkpoints import load_model
 
     model, architecture = load_model(flags.FLAGS.run_dir)
@@ -37,7 +39,10 @@ def main() -> None:
     source = open_source(data, "validation" if data.holdout_frames else "all")
     folder = make_folder(Path(flags.FLAGS.output_dir), "output_dir")
     indices = range(0, len(source), flags.FLAGS.every)
-    print(refine_source(model, architecture, source, indices, folder, data, loss, config), file=sys.stdout)
+    if config.epochs:
+        adapt(model, architecture, source, indices, folder / "adapted", data, loss, config)
+    refine = refine_source if config.window == FRAMES else refine_video
+    print(refine(model, architecture, source, indices, folder, data, loss, config))
 
 
 if __name__ == "__main__":

@@ -95,8 +95,12 @@ class Source(abc.ABC):
         """Returns the names of a snippet's three frames."""
 
     @abc.abstractmethod
+    def labels(self, index: int) -> tuple[str, str, str]:
+        """Returns SCENE/FRAME of a snippet's three frames."""
+
     def label(self, index: int) -> str:
         """Returns SCENE/FRAME of a snippet's middle frame, by which predictions and splits name it."""
+        return self.labels(index)[1]
 
     @abc.abstractmethod
     def ground_truth(self, index: int) -> GroundTruth | None:

@@ -49,9 +49,10 @@ class KittiFlowSource(SceneSource):
             flow=partial(_kitti_flow, folder, files),
         )
 
-    def label(self, index: int) -> str:
-        """Returns NNNNNN_10, as the benchmark names the frame."""
-        return Path(self.files(index)[1]).stem
+    def labels(self, index: int) -> tuple[str, str, str]:
+        """Returns NNNNNN_10 and _11, as the benchmark names the frames."""
+        before, middle, after = (Path(file).stem for file in self.files(index))
+        return before, middle, after
 
 
 class MiddleburyFlowSource(SceneSource):

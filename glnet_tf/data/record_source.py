@@ -99,10 +99,11 @@ class RecordsSource(Source):
         before, middle, after = (f"{self._shards[self._shard_of[index]]}: {name}/{files[frame]}" for frame in frames)
         return before, middle, after
 
-    def label(self, index: int) -> str:
-        scene, _, middle, _ = self._snippets[index]
+    def labels(self, index: int) -> tuple[str, str, str]:
+        scene, *frames = self._snippets[index]
         name, files = list(self._scenes.items())[scene]
-        return f"{name}/{Path(files[middle]).stem}"
+        before, middle, after = (f"{name}/{Path(files[frame]).stem}" for frame in frames)
+        return before, middle, after
 
     def ground_truth(self, index: int) -> GroundTruth | None:
         return None

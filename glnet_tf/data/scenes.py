@@ -166,8 +166,10 @@ class SceneSource(Source):
         before, middle, after = (self._paths[frame] for frame in self._frames[index])
         return before, middle, after
 
-    def label(self, index: int) -> str:
-        return f"{self.scenes[self._scene_of[index]].name}/{Path(self.files(index)[1]).stem.split('.')[0]}"
+    def labels(self, index: int) -> tuple[str, str, str]:
+        name = self.scenes[self._scene_of[index]].name
+        before, middle, after = (f"{name}/{Path(file).stem.split('.')[0]}" for file in self.files(index))
+        return before, middle, after
 
     def ground_truth(self, index: int) -> GroundTruth | None:
         number = self._scene_of[index]

@@ -104,9 +104,11 @@ class StreetSource(Source):
         )
         return before, middle, after
 
-    def label(self, index: int) -> str:
-        street, frame = divmod(int(self._snippets[index, 1]), self._frames)
-        return f"street{self._seeds[street]}/{frame:06d}"
+    def labels(self, index: int) -> tuple[str, str, str]:
+        before, middle, after = (
+            f"street{self._seeds[frame // self._frames]}/{frame % self._frames:06d}" for frame in self._snippets[index]
+        )
+        return before, middle, after
 
     def ground_truth(self, index: int) -> GroundTruth:
         number = int(self._snippets[index, 1]) // self._frames
@@ -165,9 +167,9 @@ class JoinedSource(Source):
         source, local = self._locate(index)
         return source.files(local)
 
-    def label(self, index: int) -> str:
+    def labels(self, index: int) -> tuple[str, str, str]:
         source, local = self._locate(index)
-        return source.label(local)
+        return source.labels(local)
 
     def ground_truth(self, index: int) -> GroundTruth | None:
         source, local = self._locate(index)

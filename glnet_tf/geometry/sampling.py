@@ -6,7 +6,9 @@ wheel has no GPU and no XLA kernel. There, and wherever it is not installed, a p
 
 from __future__ import annotations
 
+import contextlib
 import warnings
+from collections.abc import Iterator
 from typing import Callable
 
 import tensorflow as tf
@@ -22,6 +24,19 @@ try:
     _resampler = resampler.python_function
 except ImportError:
     _resampler = None
+
+_plain_only = False
+
+
+@contextlib.contextmanager
+def plain_sampling() -> Iterator[None]:
+    """Within it, every graph is traced with TensorFlow's own operators only, as an exported model needs it."""
+    global _plain_only
+    before, _plain_only = _plain_only, True
+    try:
+        yield
+    finally:
+        _plain_only = before
 
 
 def warp(image: tf.Tensor, pixels: tf.Tensor, plain: bool | None = None) -> tuple[tf.Tensor, tf.Tensor]:
@@ -51,7 +66,7 @@ def warp(image: tf.Tensor, pixels: tf.Tensor, plain: bool | None = None) -> tupl
     x, y = tf.unstack(pixels, 2, axis=-1)
     clamped = tf.stack([clamp(x, width), clamp(y, height)], axis=-1)
     if plain is None:
-        plain = _resampler is None or bool(tf.config.list_logical_devices("GPU"))
+        plain = _plain_only or _resampler is None or bool(tf.config.list_logical_devices("GPU"))
     return (_gather_bilinear if plain else _resampler)(image, clamped), valid
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -94,14 +95,8 @@ class RefinedFolder:
           picture: [H', W', 3] uint8.
         """
         height, width = size
-        depth = 1 / cv2.resize(final.disparity, (width, height))
         scale = np.array([width / final.flow.shape[1], height / final.flow.shape[0]], np.float32)
-        for kind in ("depth", "flow", "pictures"):
-            (self.folder / kind / label).parent.mkdir(parents=True, exist_ok=True)
-        content = io.BytesIO()
-        np.savez_compressed(content, depth=depth.astype(np.float32))
-        write_bytes(self._file("depth", label, ".npz"), content.getvalue())
-        write_depth_png(self._file("depth", label, ".png"), depth, DEPTH_SCALE)
+        self.write_depth(label, size, final.disparity)
         write_flo(self._file("flow", label, ".flo"), cv2.resize(final.flow, (width, height)) * scale)
         write_png(self._file("pictures", label, ".png"), picture)
         row = {"label": label, "motions": final.motions[:, :3].tolist(), "K": final.intrinsics.tolist(), **row}
@@ -109,28 +104,32 @@ class RefinedFolder:
             file.write(json.dumps(row) + "\n")
         self.rows[label] = row
 
+    def write_depth(self, label: str, size: tuple[int, int], disparity: np.ndarray) -> None:
+        """Writes the depth of one frame at the size (H, W)."""
+        depth = 1 / cv2.resize(disparity, size[::-1])
+        write_npz(self._file("depth", label, ".npz"), depth=depth.astype(np.float32))
+        write_depth_png(self._file("depth", label, ".png"), depth, DEPTH_SCALE)
+
     def _file(self, kind: str, label: str, suffix: str) -> Path:
-        return self.folder / kind / (label + suffix)
+        file = self.folder / kind / (label + suffix)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        return file
 
-    def write_trajectories(self, labels: list[str]) -> None:
-        """Chains the motions of every scene whose snippets follow each other, as KITTI's rows and TUM's (time: frame).
-
-        Args:
-          labels: of all snippets in order, each one frame after the one before.
-        """
-        scenes: dict[str, list[str]] = {}
-        for label in labels:
-            scenes.setdefault(label.rpartition("/")[0], []).append(label)
-        for scene, frames in scenes.items():
-            motions = [np.array(self.rows[label]["motions"]) for label in frames]
-            poses = chained([motions[0][0], *(pair[1] for pair in motions)])
-            file = self.folder / "trajectory" / scene
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_kitti_trajectory(file.with_name(file.name + ".txt"), poses)
-            write_tum_trajectory(file.with_name(file.name + ".tum"), poses, np.arange(len(poses), dtype=np.float64))
+    def write_trajectory(self, name: str, motions: Sequence[np.ndarray]) -> None:
+        """Chains the motions of consecutive frames to trajectory/NAME.txt, KITTI's rows, and .tum (time: frame)."""
+        poses = chained(motions)
+        write_kitti_trajectory(self._file("trajectory", name, ".txt"), poses)
+        write_tum_trajectory(self._file("trajectory", name, ".tum"), poses, np.arange(len(poses), dtype=np.float64))
 
 
-def chained(motions: list[np.ndarray]) -> np.ndarray:
+def write_npz(file: Path, **arrays: np.ndarray) -> None:
+    """Writes named arrays, compressed, whole or not at all."""
+    content = io.BytesIO()
+    np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
+    write_bytes(file, content.getvalue())
+
+
+def chained(motions: Sequence[np.ndarray]) -> np.ndarray:
     """Returns camera to world, [N + 1, 4, 4] float64, from the motions T, [3 or 4, 4], of N consecutive pairs."""
     poses = [np.eye(4)]
     for motion in motions:

@@ -22,11 +22,10 @@ from glnet_tf.inference.refined import Estimate, RefinedFolder, before_and_after
 from glnet_tf.models.glnet import GLNet
 from glnet_tf.refinement.history import History
 from glnet_tf.refinement.runner import Refined, Refiner
-from glnet_tf.structures import PAIRS, Predictions, Snippet
+from glnet_tf.structures import GroundTruth, Predictions, Snippet
 from glnet_tf.training.checkpoints import Architecture
 from glnet_tf.training.validation import snippet_errors
 
-BEFORE, NEXT = PAIRS.index((0, 1)), PAIRS.index((1, 2))
 # What the table shows, and the average that is taken of it.
 SHOWN: dict[str, Callable[..., Any]] = {
     "depth_abs_rel": np.mean,
@@ -72,27 +71,54 @@ def refine_source(
             refined = refiner(snippet)
             # With the truth at hand, what each of the two parts does alone is told too.
             alone = refiner(snippet, outputs_only=True).final if config.refine == "both" and known else None
-            stages = _stages(refined, alone, config.refine)
+            stages = stages_of(refined, alone, config.refine)
             for i, index in enumerate(snippet.index.numpy()):
-                truth = truths[i]
-                errors = {
-                    stage: snippet_errors(truth, *_estimate(said, i).as_judged())
-                    for stage, said in stages.items()
-                    if truth is not None
-                }
-                _keep(results, source, int(index), snippet, refined, i, errors)
+                row = {"reason": refined.reasons[i], "errors": errors_by_stage(truths[i], stages, i)}
+                row |= histories(refined, i)
+                picture = sheet(snippet, refined, i, MIDDLE)
+                results.add(
+                    source.label(int(index)), row, size_of(source, int(index)), estimate(refined.final, i), picture
+                )
             bar.update(len(snippet.index))
-    labels = [source.label(index) for index in indices if source.label(index) in results.rows]
-    if _follow_each_other(source, indices):
-        results.write_trajectories(labels)
-    rows = [results.rows[label] for label in labels]
+    for name, run in runs(source, [index for index in indices if source.label(index) in results.rows]):
+        motions = [np.array(results.rows[source.label(index)]["motions"]) for index in run]
+        results.write_trajectory(name, [motions[0][0], *(pair[1] for pair in motions)])
+    return conclude(results, [source.label(index) for index in indices])
+
+
+def runs(source: Source, indices: Sequence[int]) -> Iterator[tuple[str, list[int]]]:
+    """Yields the snippets that follow each other frame by frame, and a name: SCENE, or SCENE_FRAME after a gap."""
+    names: set[str] = set()
+    run: list[int] = []
+    for index, following in zip(indices, [*indices[1:], None]):
+        run.append(index)
+        if following is None or source.labels(index)[1:] != source.labels(following)[:2]:
+            scene, _, frame = source.label(run[0]).rpartition("/")
+            yield f"{scene}_{frame}" if scene in names else scene, run
+            names.add(scene)
+            run = []
+
+
+def conclude(results: RefinedFolder, labels: Sequence[str]) -> str:
+    """Writes table.json and the TensorBoard file of finished snippets, and returns the table to print."""
+    rows = [results.rows[label] for label in labels if label in results.rows]
     table = summary(rows)
-    write_bytes(folder / "table.json", json.dumps(table, indent=2).encode())
-    _write_scalars(folder, rows)
+    write_bytes(results.folder / "table.json", json.dumps(table, indent=2).encode())
+    _write_scalars(results.folder, rows)
     return as_text(table, rows)
 
 
-def _stages(refined: Refined, alone: Predictions | None, mode: str) -> dict[str, Predictions]:
+def errors_by_stage(
+    truth: GroundTruth | None, stages: dict[str, Predictions], i: int, frame: int = MIDDLE
+) -> dict[str, dict[str, float]]:
+    """Returns the errors of one frame of member i of a batch, by stage; empty where the truth is not known."""
+    if truth is None:
+        return {}
+    return {name: snippet_errors(truth, *estimate(said, i, frame).as_judged()) for name, said in stages.items()}
+
+
+def stages_of(refined: Refined, alone: Predictions | None, mode: str) -> dict[str, Predictions]:
+    """Returns what was predicted, and what the parts of a refinement made of it, by the names of the table."""
     stages = {"none": refined.initial}
     if mode != "both":
         return {**stages, mode: refined.final}
@@ -103,36 +129,41 @@ def _stages(refined: Refined, alone: Predictions | None, mode: str) -> dict[str,
     return {**stages, "pft_oft": refined.final}
 
 
-def _estimate(predictions: Predictions, i: int) -> Estimate:
+def estimate(predictions: Predictions, i: int, frame: int = MIDDLE) -> Estimate:
+    """Returns what is said about a frame that has a next one; the first has no motion from before, but a 1."""
+    before = predictions.poses[i, frame - 1] if frame else tf.eye(4)
     return Estimate(
-        disparity=predictions.disparities[0][i, MIDDLE, ..., 0].numpy(),
-        flow=predictions.flows[0][i, NEXT].numpy(),
-        motions=tf.gather(predictions.poses[i], [BEFORE, NEXT]).numpy(),
+        disparity=predictions.disparities[0][i, frame, ..., 0].numpy(),
+        flow=predictions.flows[0][i, frame].numpy(),
+        motions=tf.stack([before, predictions.poses[i, frame]]).numpy(),
         intrinsics=predictions.intrinsics[i].numpy(),
     )
 
 
-def _keep(
-    results: RefinedFolder,
-    source: Source,
-    index: int,
-    snippet: Snippet,
-    refined: Refined,
-    i: int,
-    errors: dict[str, dict[str, float]],
-) -> None:
-    initial, final = _estimate(refined.initial, i), _estimate(refined.final, i)
-    row: dict[str, Any] = {"reason": refined.reasons[i], "errors": errors}
-    # The histories hold only the snippets that were refined, or tried.
-    tried = [k for k, reason in enumerate(refined.reasons) if not reason or reason.startswith("the objective")]
-    if i in tried:
-        parts = {"pft": refined.pft, "oft": refined.oft}
-        row |= {name: _terms(part, tried.index(i)) for name, part in parts.items() if part is not None}
-    size = source.load(tf.constant(index, tf.int64))[0].shape[1:3]
-    picture = before_and_after(
-        snippet.images[i, MIDDLE].numpy(), initial, final, refined.moving[i, NEXT, ..., 0].numpy()
+def sheet(snippet: Snippet, refined: Refined, i: int, frame: int) -> np.ndarray:
+    """Returns the picture of a frame before and after."""
+    return before_and_after(
+        snippet.images[i, frame].numpy(),
+        estimate(refined.initial, i, frame),
+        estimate(refined.final, i, frame),
+        refined.moving[i, frame, ..., 0].numpy(),
     )
-    results.add(source.label(index), row, (int(size[0]), int(size[1])), final, picture)
+
+
+def size_of(source: Source, index: int) -> tuple[int, int]:
+    """Returns (H, W) of a snippet's images in the source."""
+    height, width = source.load(tf.constant(index, tf.int64))[0].shape[1:3]
+    return int(height), int(width)
+
+
+def histories(refined: Refined, i: int) -> dict[str, dict[str, list[float]]]:
+    """Returns the objective and its terms against the iterations of member i of a batch, by the part's name."""
+    # They hold only the members that were refined, or tried.
+    tried = [k for k, reason in enumerate(refined.reasons) if not reason or reason.startswith("the objective")]
+    parts = {"pft": refined.pft, "oft": refined.oft}
+    if i not in tried:
+        return {}
+    return {name: _terms(part, tried.index(i)) for name, part in parts.items() if part is not None}
 
 
 def _terms(history: History, column: int) -> dict[str, list[float]]:
@@ -165,10 +196,6 @@ def as_text(table: dict[str, dict[str, float]], rows: Sequence[dict[str, Any]]) 
     for kind in dict.fromkeys(reason.partition(":")[0] for reason in reasons):
         lines.append(f"{sum(reason.startswith(kind) for reason in reasons)} not: {kind}")
     return "\n".join(lines)
-
-
-def _follow_each_other(source: Source, indices: Sequence[int]) -> bool:
-    return all(source.files(a)[1] == source.files(b)[0] for a, b in zip(indices, indices[1:]))
 
 
 def _write_scalars(folder: Path, rows: Sequence[dict[str, Any]]) -> None:

@@ -59,8 +59,7 @@ class Refiner:
     def __init__(self, model: GLNet, loss: LossConfig, config: RefinementConfig, frames: int = FRAMES):
         self.model, self.config, self._loss = model, config, loss
         signature = snippet_signature(*model.image_size, frames)
-        terms = {name: tf.constant(getattr(loss, name)) for name in LossReport._fields}
-        weights = LossWeights(**terms, both=tf.constant(config.both_branches))
+        weights = loss_weights(loss, config)
         self.predict = make_predict(model, signature)
         self._pft = None if config.refine == "oft" else ParameterRefinement(model, weights, loss, config, signature)
         free = model.source_of_intrinsics in ("learned", "predicted")
@@ -120,6 +119,12 @@ class Refiner:
                 if self.config.policy == "sequence":
                     let_go()
         return predictions, history, finite
+
+
+def loss_weights(loss: LossConfig, config: RefinementConfig) -> LossWeights:
+    """Returns the constant weights of the terms in a refinement."""
+    terms = {name: tf.constant(getattr(loss, name)) for name in LossReport._fields}
+    return LossWeights(**terms, both=tf.constant(config.both_branches))
 
 
 def _rows(batch: Batch, rows: list[int]) -> Batch:

@@ -1,0 +1,144 @@
+"""A trained model as a SavedModel that serves with nothing but TensorFlow."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any, Callable
+
+import numpy as np
+import tensorflow as tf
+
+from glnet_tf.config import LossConfig, RefinementConfig
+from glnet_tf.errors import DataError
+from glnet_tf.geometry.sampling import plain_sampling
+from glnet_tf.inference.predictions import MIDDLE, assume_intrinsics
+from glnet_tf.models.glnet import GLNet
+from glnet_tf.refinement.outputs import make_output_refinement
+from glnet_tf.refinement.runner import finest, loss_weights
+from glnet_tf.structures import FRAMES, Snippet
+
+Outputs = dict[str, tf.Tensor]
+
+
+class Serving(tf.Module):
+    """The signatures of an exported model; images are float32 RGB in [0, 1] of the model's size, [H, W].
+
+    depth: images [B, H, W, 3] -> disparity, depth [B, H, W, 1], up to scale.
+    flow: images [B, 2, H, W, 3] -> flow, flow_backward [B, H, W, 2], pixels.
+    camera: images [B, 2, H, W, 3], intrinsics [B, 3, 3] (zeros where unknown) -> pose [B, 4, 4] T from the first camera
+      to the second, intrinsics [B, 3, 3].
+    refine: images [B, 3, H, W, 3], intrinsics, iterations [] int32 -> of the middle frame after OFT: disparity, depth,
+      flow to the next frame, poses [B, 2, 4, 4] from the frame before and to the next, intrinsics.
+
+    Args:
+      model: trained; its parameters become the module's.
+      loss, config: of the refinement.
+    """
+
+    def __init__(self, model: GLNet, loss: LossConfig, config: RefinementConfig):
+        super().__init__(name="glnet")
+        self.model = model
+        free = model.source_of_intrinsics in ("learned", "predicted")
+        refine = make_output_refinement(loss_weights(loss, config), loss, config, free)
+        height, width = model.image_size
+
+        def images(*shape: int) -> tf.TensorSpec:
+            return tf.TensorSpec([None, *shape, height, width, 3], tf.float32, name="images")
+
+        intrinsics = tf.TensorSpec([None, 3, 3], tf.float32, name="intrinsics")
+        iterations = tf.TensorSpec([], tf.int32, name="iterations")
+
+        def depth(images: tf.Tensor) -> Outputs:
+            disparity = model.depth_net(images)[0]
+            return {"disparity": disparity, "depth": 1 / disparity}
+
+        def flow(images: tf.Tensor) -> Outputs:
+            flows = model.flow_net(images)[0]
+            return {"flow": flows[:, 0], "flow_backward": flows[:, 1]}
+
+        def camera(images: tf.Tensor, intrinsics: tf.Tensor) -> Outputs:
+            said = model(self._snippet(images, intrinsics))
+            return {"pose": said.poses[:, 0], "intrinsics": said.intrinsics}
+
+        def refined(images: tf.Tensor, intrinsics: tf.Tensor, iterations: tf.Tensor) -> Outputs:
+            snippet = self._snippet(images, intrinsics)
+            said, _, _ = refine(snippet, finest(model(snippet)), iterations)
+            disparity = said.disparities[0][:, MIDDLE]
+            return {
+                "disparity": disparity,
+                "depth": 1 / disparity,
+                "flow": said.flows[0][:, MIDDLE],
+                "poses": said.poses[:, : FRAMES - 1],
+                "intrinsics": said.intrinsics,
+            }
+
+        def compiled(function: Callable[..., Outputs], *signature: tf.TensorSpec) -> Any:
+            return tf.function(function, input_signature=signature, autograph=False)
+
+        self.depth = compiled(depth, images())
+        self.flow = compiled(flow, images(2))
+        self.camera = compiled(camera, images(2), intrinsics)
+        self.refine = compiled(refined, images(FRAMES), intrinsics, iterations)
+
+    def _snippet(self, images: tf.Tensor, intrinsics: tf.Tensor) -> Snippet:
+        count = tf.shape(images)[0]
+        snippet = Snippet(
+            images=images,
+            intrinsics=intrinsics,
+            camera=tf.fill([count], -1),
+            index=tf.zeros([count], tf.int64),
+            mirrored=tf.fill([count], False),
+        )
+        return assume_intrinsics(snippet, self.model)
+
+
+def export_saved_model(model: GLNet, loss: LossConfig, config: RefinementConfig, folder: Path) -> dict[str, float]:
+    """Writes a SavedModel, whole or not at all, and compares it with the model.
+
+    Args:
+      model: trained.
+      loss, config: of the signature `refine`.
+      folder: it must not exist yet.
+
+    Returns:
+      the largest difference of each output of depth, flow and camera, relative to the output's largest value, between
+      what was written and the model with TensorFlow's own sampling, on random images.
+
+    Raises:
+      DataError: the folder exists already.
+    """
+    if folder.exists():
+        raise DataError(f"{folder}: exists already; remove it, or give another --output_dir")
+    temporary = folder.with_name(folder.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    with plain_sampling():
+        serving = Serving(model, loss, config)
+        names = ("depth", "flow", "camera", "refine")
+        signatures = {name: getattr(serving, name).get_concrete_function() for name in names}
+        options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+        tf.saved_model.save(serving, str(temporary), signatures, options)
+        written = tf.saved_model.load(str(temporary)).signatures
+        differences = {}
+        for name, inputs in _samples(model).items():
+            ours, theirs = getattr(serving, name)(**inputs), written[name](**inputs)
+            for output, value in ours.items():
+                largest = float(tf.reduce_max(tf.abs(value)))
+                error = float(tf.reduce_max(tf.abs(value - theirs[output])))
+                differences[f"{name}/{output}"] = error / largest
+    os.rename(temporary, folder)
+    return differences
+
+
+def _samples(model: GLNet) -> dict[str, dict[str, tf.Tensor]]:
+    """Inputs of the signatures: two smooth random pictures that move by a pixel."""
+    height, width = model.image_size
+    noise = np.random.default_rng(0).uniform(size=(2, height // 8, width // 8, 3)).astype(np.float32)
+    first = tf.clip_by_value(tf.image.resize(noise, (height, width), "bicubic"), 0, 1)
+    pair = tf.stack([first, tf.roll(first, 1, axis=2)], axis=1)
+    return {
+        "depth": {"images": first},
+        "flow": {"images": pair},
+        "camera": {"images": pair, "intrinsics": tf.zeros([2, 3, 3])},
+    }

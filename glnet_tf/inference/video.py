@@ -1,0 +1,172 @@
+"""Refinement of whole videos: windows that share frames, brought to one scale and chained to one trajectory."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from glnet_tf.config import DataConfig, LossConfig, RefinementConfig
+from glnet_tf.data.base import Source
+from glnet_tf.data.formats import read_array
+from glnet_tf.errors import DataError
+from glnet_tf.inference.predictions import assume_intrinsics, snippets_of
+from glnet_tf.inference.refined import RefinedFolder, write_npz
+from glnet_tf.inference.refining import (
+    conclude,
+    errors_by_stage,
+    estimate,
+    histories,
+    runs,
+    sheet,
+    size_of,
+    stages_of,
+)
+from glnet_tf.models.glnet import GLNet
+from glnet_tf.refinement.runner import Refined, Refiner
+from glnet_tf.structures import Predictions, Snippet
+from glnet_tf.training.checkpoints import Architecture
+
+
+class Window(NamedTuple):
+    """A refined window in the scale of its video.
+
+    Attributes:
+      disparity: [F, h, w] inverse depth.
+      motions: [F - 1, 4, 4] T from each frame to the next.
+    """
+
+    disparity: np.ndarray
+    motions: np.ndarray
+
+
+def refine_video(
+    model: GLNet,
+    architecture: Architecture,
+    source: Source,
+    indices: Sequence[int],
+    folder: Path,
+    data: DataConfig,
+    loss: LossConfig,
+    config: RefinementConfig,
+) -> str:
+    """Refines videos in windows of config.window frames; K is one for all windows, so OFT leaves it alone.
+
+    Neighbouring windows share a frame (the last two more, where the video's length asks for it). A window is brought to
+    the scale of the one before by the median ratio of inverse depth in the frames that they share.
+
+    Args:
+      model, architecture: of a run, see training.checkpoints.load_model.
+      source, indices: the snippets, of whose frames the windows are made.
+      folder: existing, for the results, see inference.refined; a window that is finished is not repeated.
+      data: with the size that the model was made for.
+      loss, config: the objective, and how it is refined.
+
+    Returns:
+      a table of the errors as predicted and refined, where the truth is known, and what could not be refined.
+    """
+    settings = {**dataclasses.asdict(loss), **dataclasses.asdict(config), "data": source.name}
+    results = RefinedFolder(folder, settings)
+    frames = config.window
+    refiner = Refiner(model, loss, dataclasses.replace(config, oft_intrinsics_rate=0.0), frames)
+    videos = [(name, run) for name, run in runs(source, indices) if len(run) + 2 >= frames]
+    if not videos:
+        raise DataError(f"{source.name}: no {frames} frames follow each other; give a smaller --window")
+    interval = 0.5 if sys.stderr.isatty() else 30.0
+    total = sum(len(starts(len(run) + 2, frames)) for _, run in videos)
+    with tqdm(total=total, desc="refining", unit="window", mininterval=interval) as bar:
+        for name, run in videos:
+            motions: list[np.ndarray] = []
+            previous: tuple[int, Window] | None = None
+            for start in starts(len(run) + 2, frames):
+                file = folder / "windows" / (source.labels(run[start])[0] + ".npz")
+                if file.exists():
+                    window = Window(read_array(file, "disparity"), read_array(file, "motions"))
+                else:
+                    snippet = _joined(architecture, source, data, run[start : start + frames - 2])
+                    refined = refiner(assume_intrinsics(snippet, model))
+                    window = _keep(results, source, run, start, snippet, refined, config.refine, previous)
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    write_npz(file, **window._asdict())
+                motions += list(window.motions[len(motions) - start :])
+                previous = start, window
+                bar.update()
+            results.write_depth(source.labels(run[-1])[2], size_of(source, run[-1]), window.disparity[-1])
+            results.write_trajectory(name, motions)
+    return conclude(results, [label for _, run in videos for label in map(source.label, run)])
+
+
+def starts(count: int, frames: int) -> list[int]:
+    """Returns the first frames of the windows that cover so many frames; neighbours share at least one frame."""
+    return [*range(0, count - frames, frames - 1), count - frames]
+
+
+def scale_between(earlier: np.ndarray, later: np.ndarray) -> float:
+    """Returns the factor on inverse depth that brings the later estimate to the earlier one's scale."""
+    return float(np.median(earlier / later))
+
+
+def _joined(architecture: Architecture, source: Source, data: DataConfig, numbers: Sequence[int]) -> Snippet:
+    """Consecutive snippets as one window."""
+    batch = dataclasses.replace(data, batch_size=len(numbers))
+    snippets = next(iter(snippets_of(architecture, source, batch, numbers)), None)
+    if snippets is None or len(snippets.index) < len(numbers):
+        raise DataError(
+            f"{source.files(numbers[0])[0]} and what follows: an image cannot be decoded; remove it, or give --window=3"
+        )
+    first = tf.nest.map_structure(lambda x: x[:1], snippets)
+    images = tf.concat([snippets.images[:, 0], snippets.images[-1, 1:]], axis=0)
+    return first._replace(images=images[tf.newaxis])
+
+
+def _keep(
+    results: RefinedFolder,
+    source: Source,
+    run: Sequence[int],
+    start: int,
+    snippet: Snippet,
+    refined: Refined,
+    mode: str,
+    previous: tuple[int, Window] | None,
+) -> Window:
+    """Keeps what a window says about its frames, but for the last and those that are kept already; returns it scaled.
+
+    `run` are the snippets of the video: its frame f is the middle of run[f - 1]. `previous` is the first frame of the
+    window before, and that window.
+    """
+    frames = snippet.images.shape[1]
+    final = refined.final
+    kept, scale = 0, 1.0
+    if previous is not None:
+        shared = previous[0] + frames - start
+        kept = shared - 1
+        scale = scale_between(previous[1].disparity[-shared:], final.disparities[0][0, :shared, ..., 0].numpy())
+    final = _scaled(final, scale)
+    for frame in range(kept, frames - 1):
+        said = estimate(final, 0, frame)
+        if not frame and previous is not None:
+            said = said._replace(motions=np.stack([previous[1].motions[-1], said.motions[1]]))
+        label, truth = source.labels(run[0])[0], None
+        if start + frame:
+            label, truth = source.label(run[start + frame - 1]), source.ground_truth(run[start + frame - 1])
+        errors = errors_by_stage(truth, stages_of(refined, None, mode), 0, frame)
+        row = {"reason": refined.reasons[0], "scale": scale, "errors": errors}
+        row |= histories(refined, 0) if frame == kept else {}
+        results.add(label, row, size_of(source, run[0]), said, sheet(snippet, refined, 0, frame))
+    return Window(final.disparities[0][0, ..., 0].numpy(), final.poses[0, : frames - 1].numpy())
+
+
+def _scaled(predictions: Predictions, scale: float) -> Predictions:
+    """Predictions whose inverse depth is multiplied by `scale`, and lengths divided by it."""
+    translation = predictions.poses[..., :3, 3:] / scale
+    rigid = tf.concat([predictions.poses[..., :3, :3], translation], axis=-1)
+    return predictions._replace(
+        disparities=tuple(level * scale for level in predictions.disparities),
+        poses=tf.concat([rigid, predictions.poses[..., 3:, :]], axis=-2),
+    )

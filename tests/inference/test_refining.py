@@ -1,0 +1,189 @@
+"""Refinement of sources and videos into folders, with a refiner that is told what to say."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from glnet_tf.config import DataConfig, LossConfig, ModelConfig, RefinementConfig
+from glnet_tf.data.sources import open_source
+from glnet_tf.data.trajectory_files import read_trajectory
+from glnet_tf.errors import DataError
+from glnet_tf.inference import adapting, refining, video
+from glnet_tf.inference.refining import refine_source
+from glnet_tf.inference.video import refine_video, scale_between, starts
+from glnet_tf.models.glnet import both_ways
+from glnet_tf.refinement.history import History
+from glnet_tf.refinement.runner import Refined
+from glnet_tf.structures import LossReport, Predictions, Snippet
+from glnet_tf.training.checkpoints import Architecture, load_model
+
+HEIGHT, WIDTH, FRAMES = 32, 96, 8
+MODEL = SimpleNamespace(field_of_view=60.0, image_size=(HEIGHT, WIDTH))
+CONFIG = ModelConfig(
+    encoder="efficientnet_lite0", encoder_weights="none", flow_net="matching", camera_net="solved", intrinsics="given"
+)
+ARCHITECTURE = Architecture(CONFIG, HEIGHT, WIDTH, ("street",), (WIDTH / HEIGHT,))
+DATA = DataConfig(
+    dataset="street", streets=1, street_frames=FRAMES, image_height=HEIGHT, image_width=WIDTH, batch_size=4
+)
+
+
+class Told:
+    """Knows a depth for every frame, by its pixels, but each batch in another scale; nothing else moves."""
+
+    calls = 0
+
+    def __init__(self, model, loss, config, frames=3):
+        self.config, self.frames = config, frames
+        Told.calls = 0
+
+    def __call__(self, snippet: Snippet, outputs_only: bool = False) -> Refined:
+        Told.calls += 1
+        scale = 1.0 + Told.calls
+        count, frames = snippet.images.shape[:2]
+        disparity = scale * (0.1 + tf.reduce_mean(snippet.images, axis=-1, keepdims=True))
+        forward = (
+            tf.eye(4, batch_shape=[count, frames - 1])
+            + tf.constant([[0.0] * 4] * 2 + [[0, 0, 0, -1.0], [0.0] * 4]) / scale
+        )
+        pairs = 2 * (frames - 1)
+        initial = Predictions(
+            (disparity,), (tf.ones([count, pairs, HEIGHT, WIDTH, 2]),), both_ways(forward), snippet.intrinsics
+        )
+        final = initial._replace(flows=(initial.flows[0] / 2,))
+        history = History(*tf.nest.map_structure(lambda x: tf.fill([2, count], x), (0.5, LossReport(*[0.1] * 7))))
+        moving = tf.zeros([count, pairs, HEIGHT, WIDTH, 1])
+        return Refined(initial, final, None, moving, None, history, ("",) * count)
+
+
+@pytest.fixture(autouse=True)
+def told(monkeypatch):
+    for module in (refining, video):
+        monkeypatch.setattr(module, "Refiner", Told)
+
+
+def run(folder: Path, every: int = 1, **settings) -> str:
+    folder.mkdir(exist_ok=True)
+    config = RefinementConfig(refine="oft", **settings)
+    source = open_source(DATA, "all")
+    refine = refine_source if config.window == 3 else refine_video
+    return refine(MODEL, ARCHITECTURE, source, range(0, len(source), every), folder, DATA, LossConfig(), config)
+
+
+def lines(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "snippets.jsonl").read_text().splitlines()]
+
+
+def test_every_snippet_and_only_what_is_missing_again(tmp_path):
+    text = run(tmp_path)
+    assert "6 of 6 snippets refined" in text
+    table = json.loads((tmp_path / "table.json").read_text())
+    assert set(table) == {"none", "oft"} and 0 < table["oft"]["depth_abs_rel"] < 10
+    assert table["none"]["flow_epe"] != table["oft"]["flow_epe"]
+    rows = lines(tmp_path)
+    assert [row["label"] for row in rows] == [f"street0/{frame:06d}" for frame in range(1, 7)]
+    assert all(row["oft"]["total"] == [0.5, 0.5] for row in rows)
+    with np.load(tmp_path / "depth/street0/000003.npz") as file:
+        assert file["depth"].shape == (HEIGHT, WIDTH) and np.all(file["depth"] > 0)
+    assert cv2.imread(str(tmp_path / "depth/street0/000003.png"), cv2.IMREAD_UNCHANGED).dtype == np.uint16
+    assert len(read_trajectory(tmp_path / "trajectory/street0.txt")[0]) == FRAMES
+    assert list((tmp_path / "tensorboard").iterdir()) and (tmp_path / "pictures/street0/000003.png").exists()
+
+    # As if it had been killed while the fifth snippet was written.
+    file = tmp_path / "snippets.jsonl"
+    whole = file.read_text().splitlines(keepends=True)
+    file.write_text("".join(whole[:4]) + whole[4][:40])
+    run(tmp_path)
+    assert Told.calls == 1 and [row["label"] for row in lines(tmp_path)] == [row["label"] for row in rows]
+    with pytest.raises(DataError, match=r"prior=0.01, not 1.0"):
+        run(tmp_path, prior=1.0)
+
+
+def test_a_gap_ends_a_trajectory(tmp_path):
+    run(tmp_path, every=2)
+    assert {file.name for file in (tmp_path / "trajectory").glob("*.txt")} == {
+        "street0.txt", "street0_000003.txt", "street0_000005.txt",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("count, frames, expected", [(8, 4, [0, 3, 4]), (7, 4, [0, 3]), (4, 4, [0]), (9, 5, [0, 4])])
+def test_windows_cover_the_video(count, frames, expected):
+    assert starts(count, frames) == expected
+
+
+def test_the_scale_is_the_median_ratio():
+    assert scale_between(np.array([1.0, 2, 3, 400]), np.array([2.0, 4, 6, 8])) == 0.5
+
+
+def test_windows_come_out_in_one_scale(tmp_path):
+    text = run(tmp_path, window=4)
+    assert "7 snippets" not in text and "6 of 6 snippets refined" in text
+    source = open_source(DATA, "all")
+    for frame in range(FRAMES):
+        index, place = (frame - 1, 1) if 0 < frame < FRAMES - 1 else ((0, 0) if frame == 0 else (FRAMES - 3, 2))
+        image = source.load(tf.constant(index, tf.int64))[0][place].numpy() / 255
+        with np.load(tmp_path / f"depth/street0/{frame:06d}.npz") as file:
+            np.testing.assert_allclose(1 / file["depth"], 2 * (0.1 + image.mean(-1)), rtol=1e-3)
+    # The first window has the scale 2, and a step of 1 / 2 ahead.
+    poses = read_trajectory(tmp_path / "trajectory/street0.txt")[0]
+    np.testing.assert_allclose(poses[:, 2, 3], 0.5 * np.arange(FRAMES), atol=1e-4)
+    assert [row["label"] for row in lines(tmp_path)] == [f"street0/{frame:06d}" for frame in range(FRAMES - 1)]
+    for row in lines(tmp_path)[1:]:
+        np.testing.assert_allclose(np.array(row["motions"])[:, 2, 3], -0.5, rtol=1e-4)
+        assert "depth_abs_rel" in row["errors"]["oft"]
+
+    (tmp_path / "windows/street0/000004.npz").unlink()
+    run(tmp_path, window=4)
+    assert Told.calls == 1
+    np.testing.assert_array_equal(read_trajectory(tmp_path / "trajectory/street0.txt")[0], poses)
+
+
+def test_a_video_shorter_than_the_window(tmp_path):
+    with pytest.raises(DataError, match="smaller --window"):
+        run(tmp_path, window=9)
+
+
+class Nudged:
+    """Moves one parameter by one; every second batch is not finite."""
+
+    calls = 0
+
+    def __init__(self, model, *_):
+        self.weight = model.trainable_weights[0]
+
+    def run(self, snippet):
+        Nudged.calls += 1
+        self.weight.assign_add(tf.ones_like(self.weight))
+        return History(tf.ones([1, 1]), None), Nudged.calls % 2 == 1
+
+
+def test_what_is_adapted_to_a_video_is_kept_as_a_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(adapting, "ParameterRefinement", Nudged)
+    model = ARCHITECTURE.build()
+    model.build_variables()
+    first = model.trainable_weights[0].numpy()
+    source = open_source(DATA, "all")
+
+    def adapt(epochs: int) -> None:
+        settings = RefinementConfig(epochs=epochs)
+        adapting.adapt(
+            model, ARCHITECTURE, source, range(len(source)), tmp_path / "adapted", DATA, LossConfig(), settings
+        )
+
+    # Two batches a pass, of which the second is not finite.
+    adapt(2)
+    assert Nudged.calls == 4
+    np.testing.assert_allclose(load_model(tmp_path / "adapted")[0].trainable_weights[0], first + 2, atol=1e-5)
+    model.trainable_weights[0].assign(first)
+    adapt(3)
+    assert Nudged.calls == 6
+    np.testing.assert_allclose(model.trainable_weights[0], first + 3, atol=1e-5)
+    assert dataclasses.replace(ARCHITECTURE) == load_model(tmp_path / "adapted")[1]

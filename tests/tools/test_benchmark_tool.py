@@ -1,0 +1,51 @@
+"""tools/benchmark.py and tools/results.py as their users call them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import street_trees as trees
+
+TOOLS = Path(__file__).resolve().parents[2] / "tools"
+
+
+def call(tool, *arguments):
+    return subprocess.run(
+        [sys.executable, str(TOOLS / tool), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )
+
+
+def test_pipelines_are_compared_in_one_run(tmp_path):
+    trees.write_odometry_tree(tmp_path / "kitti", trees.street(frames=8))
+    file = tmp_path / "rates.json"
+    done = call(
+        "benchmark.py", "--what=pipeline", "--dataset=kitti_odometry", f"--data_dir={tmp_path}/kitti",
+        "--image_height=32", "--image_width=96", "--repeats=1", "--batches=2", f"--output={file}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(file.read_text())
+    rates, ratios = figures["snippets_per_second"], figures["ratio_to_raw"]
+    assert set(rates) == {"raw", "prepared", "records"} and min(rates.values()) > 0
+    assert ratios["records"] == rates["records"] / rates["raw"] and ratios["raw"] == 1
+
+
+def test_tables_of_refinements_are_joined(tmp_path):
+    folder = tmp_path / "refined"
+    folder.mkdir()
+    values = {"depth_abs_rel": 0.25, "flow_epe": 1.0, "rotation_deg": 0.1, "translation_deg": 2.0}
+    (folder / "table.json").write_text(json.dumps({"none": values, "oft": {"rotation_deg": 0.0625}}))
+    done = call("results.py", f"--of=street={folder}", f"--output={tmp_path}/joined.json")
+    assert done.returncode == 0 and "| street | none | 0.250 | 1.000 | 0.100° | 2.000° |" in done.stdout
+    assert json.loads((tmp_path / "joined.json").read_text()) == {
+        "street": {
+            "none": {"abs_rel": 0.25, "epe": 1.0, "rotation_deg": 0.1, "translation_deg": 2.0},
+            "oft": {"rotation_deg": 0.0625},
+        }
+    }
+    done = call("results.py", f"--of=street={tmp_path}", f"--output={tmp_path}/joined.json")
+    assert done.returncode == 2 and "table.json" in done.stderr
