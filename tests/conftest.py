@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+# Most graphs of the tests run once or twice: optimising them takes longer than they do.
+tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
 
 def _check_gradients(function: Callable[..., tf.Tensor], *arguments: Any) -> None:
     arguments = [tf.constant(argument, tf.float64) for argument in arguments]

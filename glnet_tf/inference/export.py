@@ -39,7 +39,8 @@ class Serving(tf.Module):
 
     def __init__(self, model: GLNet, loss: LossConfig, config: RefinementConfig):
         super().__init__(name="glnet")
-        self.model = model
+        # Not the model itself: for each of its layers Keras would trace and save graphs of its own.
+        self.parameters = model.variables
         free = model.source_of_intrinsics in ("learned", "predicted")
         refine = make_output_refinement(loss_weights(loss, config), loss, config, free)
         height, width = model.image_size
@@ -59,11 +60,11 @@ class Serving(tf.Module):
             return {"flow": flows[:, 0], "flow_backward": flows[:, 1]}
 
         def camera(images: tf.Tensor, intrinsics: tf.Tensor) -> Outputs:
-            said = model(self._snippet(images, intrinsics))
+            said = model(_snippet(images, intrinsics, model))
             return {"pose": said.poses[:, 0], "intrinsics": said.intrinsics}
 
         def refined(images: tf.Tensor, intrinsics: tf.Tensor, iterations: tf.Tensor) -> Outputs:
-            snippet = self._snippet(images, intrinsics)
+            snippet = _snippet(images, intrinsics, model)
             said, _, _ = refine(snippet, finest(model(snippet)), iterations)
             disparity = said.disparities[0][:, MIDDLE]
             return {
@@ -82,16 +83,18 @@ class Serving(tf.Module):
         self.camera = compiled(camera, images(2), intrinsics)
         self.refine = compiled(refined, images(FRAMES), intrinsics, iterations)
 
-    def _snippet(self, images: tf.Tensor, intrinsics: tf.Tensor) -> Snippet:
-        count = tf.shape(images)[0]
-        snippet = Snippet(
-            images=images,
-            intrinsics=intrinsics,
-            camera=tf.fill([count], -1),
-            index=tf.zeros([count], tf.int64),
-            mirrored=tf.fill([count], False),
-        )
-        return assume_intrinsics(snippet, self.model)
+
+def _snippet(images: tf.Tensor, intrinsics: tf.Tensor, model: GLNet) -> Snippet:
+    """Images of a camera that the model never saw."""
+    count = tf.shape(images)[0]
+    snippet = Snippet(
+        images=images,
+        intrinsics=intrinsics,
+        camera=tf.fill([count], -1),
+        index=tf.zeros([count], tf.int64),
+        mirrored=tf.fill([count], False),
+    )
+    return assume_intrinsics(snippet, model)
 
 
 def export_saved_model(model: GLNet, loss: LossConfig, config: RefinementConfig, folder: Path) -> dict[str, float]:
