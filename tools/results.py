@@ -8,6 +8,7 @@ from pathlib import Path
 from absl import flags
 from flagging import run
 
+from glnet_tf.data.formats import write_bytes
 from glnet_tf.errors import ConfigError, DataError
 
 NAMES = {
@@ -28,9 +29,7 @@ def main() -> None:
         name, _, folder = entry.partition("=")
         tables[name] = read_table(Path(folder))
     print(as_markdown(tables))
-    from glnet_tf.training.checkpoints import write_text
-
-    write_text(Path(flags.FLAGS.output), json.dumps(tables, indent=2) + "\n")
+    write_bytes(Path(flags.FLAGS.output), (json.dumps(tables, indent=2) + "\n").encode())
 
 
 def read_table(folder: Path) -> dict[str, dict[str, float]]:

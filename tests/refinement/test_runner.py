@@ -66,6 +66,7 @@ def refiner(model) -> Refiner:
         model,
         LossConfig(),
         RefinementConfig(iterations=2, pft_flow_rate=0.0, oft_depth_rate=0.005, oft_flow_rate=0.01, oft_pose_rate=1e-4),
+        FRAMES,
     )
 
 
