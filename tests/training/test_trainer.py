@@ -69,6 +69,14 @@ def wait_for(path, seconds=120):
         time.sleep(0.1)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def graphs_as_users_run_them():
+    """Processes of the tool are compared with this one, bit for bit."""
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
+    yield
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory, street):
     run_dir = tmp_path_factory.mktemp("uninterrupted")
