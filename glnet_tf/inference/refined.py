@@ -1,7 +1,9 @@
 """What a refinement leaves in a folder, snippet by snippet, so that an interrupted one goes on where it stopped.
 
 depth/SCENE/FRAME.npz and .png (16 bit, depth times 256), flow/SCENE/FRAME.flo, pictures/SCENE/FRAME.png, and one line
-in snippets.jsonl with the motions, K, the objective of every iteration, and the errors where the truth is known.
+in snippets.jsonl with the motions, K, the objective of every iteration, and the errors where the truth is known;
+trajectory/SCENE.txt and .tum of snippets that follow each other; windows/SCENE/FRAME.npz of a video's windows;
+table.json; tensorboard/; refinement.json with the settings.
 """
 
 from __future__ import annotations
