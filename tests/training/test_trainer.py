@@ -57,8 +57,17 @@ def weights(run_dir):
     return {name: reader.get_tensor(name) for name in names}
 
 
+# tools/train.py with graphs as in conftest.py: its runs are compared with those of this process, bit for bit.
+PROCESS = """
+import runpy, sys, tensorflow as tf
+tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+sys.path.insert(0, sys.argv.pop(1))
+runpy.run_path(sys.path[0] + "/train.py", run_name="__main__")
+"""
+
+
 def train_process(run_dir, *flags):
-    command = [sys.executable, str(ROOT / "tools" / "train.py"), *FLAGS, f"--run_dir={run_dir}", *flags]
+    command = [sys.executable, "-c", PROCESS, str(ROOT / "tools"), *FLAGS, f"--run_dir={run_dir}", *flags]
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"})
 
 
@@ -67,14 +76,6 @@ def wait_for(path, seconds=120):
     while not path.exists():
         assert time.monotonic() < deadline, f"{path} did not come"
         time.sleep(0.1)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def graphs_as_users_run_them():
-    """Processes of the tool are compared with this one, bit for bit."""
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
-    yield
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
 @pytest.fixture(scope="module")
