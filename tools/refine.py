@@ -30,6 +30,7 @@ def main() -> None:
     from glnet_tf.data.work import make_folder
     from glnet_tf.inference.adapting import adapt
     from glnet_tf.inference.refining import refine_source
+    from glnet_tf.inference.task import Task
     from glnet_tf.inference.video import refine_video
     from glnet_tf.structures import FRAMES
     from glnet_tf.training.checkpoints import load_model
@@ -39,10 +40,12 @@ def main() -> None:
     source = open_source(data, "validation" if data.holdout_frames else "all")
     folder = make_folder(Path(flags.FLAGS.output_dir), "output_dir")
     indices = range(0, len(source), flags.FLAGS.every)
+    run_dir = str(Path(flags.FLAGS.run_dir).resolve())
+    task = Task(run_dir, model, architecture, source, indices, data, loss, config)
     if config.epochs:
-        adapt(model, architecture, source, indices, folder / "adapted", data, loss, config)
+        adapt(task, folder / "adapted")
     refine = refine_source if config.window == FRAMES else refine_video
-    print(refine(model, architecture, source, indices, folder, data, loss, config))
+    print(refine(task, folder))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ frame of its own.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -44,6 +45,14 @@ class KittiErrors(NamedTuple):
     translation: float
     rotation: float
     segments: int
+
+
+def chained(motions: Iterable[np.ndarray]) -> np.ndarray:
+    """Returns camera to world, [N + 1, 4, 4] float64, from motions T of consecutive pairs; the world is camera 0."""
+    poses = [np.eye(4)]
+    for motion in motions:
+        poses.append(poses[-1] @ np.linalg.inv(np.asarray(motion, np.float64)))
+    return np.stack(poses)
 
 
 def align_sim3(truth: np.ndarray, predicted: np.ndarray) -> Similarity:

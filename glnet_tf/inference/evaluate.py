@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +26,7 @@ from glnet_tf.evaluation.depth import (
 from glnet_tf.evaluation.flow import FlowErrors, flow_errors, flow_table
 from glnet_tf.evaluation.intrinsics import intrinsics_errors, intrinsics_table
 from glnet_tf.evaluation.odometry import STRAIGHT_AHEAD, snippet_ates
-from glnet_tf.evaluation.trajectory import ate_rmse, kitti_errors, rpe
+from glnet_tf.evaluation.trajectory import ate_rmse, chained, kitti_errors, rpe
 from glnet_tf.inference.predictions import (
     DEPTH_SUFFIXES,
     FLOW_SUFFIXES,
@@ -136,7 +136,7 @@ def _depth(judged: Judged) -> Report:
 def _depths(judged: Judged) -> Iterator[tuple[int, np.ndarray]]:
     source, indices, config, data, model = judged
     if model is not None:
-        for index, prediction in model.of(source, data, indices):
+        for index, prediction, _ in model.of(source, data, indices):
             yield index, 1 / prediction.disparity
         return
     files = find_files(Path(config.predictions), [source.label(index) for index in indices], DEPTH_SUFFIXES)
@@ -180,7 +180,7 @@ def _flow(judged: Judged) -> Report:
 def _flows(judged: Judged) -> Iterator[tuple[int, np.ndarray]]:
     source, indices, config, data, model = judged
     if model is not None:
-        for index, prediction in model.of(source, data, indices):
+        for index, prediction, _ in model.of(source, data, indices):
             yield index, prediction.flow
         return
     files = find_files(Path(config.predictions), [source.label(index) for index in indices], FLOW_SUFFIXES)
@@ -194,17 +194,17 @@ def _odometry(judged: Judged) -> Report:
     if not follows or _with_truth(judged, "poses") != list(indices):
         raise DataError(f"{source.name}: expected one uninterrupted video with poses; choose it with --split")
     poses = [judged.truth(index).poses for index in indices]
-    true = _chained([poses[0][0], *(pair[1] for pair in poses)])
+    true = chained([poses[0][0], *(pair[1] for pair in poses)])
     scene = source.label(indices[0]).rpartition("/")[0]
     if model is not None:
-        motions = [prediction.motions for _, prediction in model.of(source, data, indices)]
-        ours = _chained([motions[0][0], *(pair[1] for pair in motions)])
+        motions = [prediction.motions for _, prediction, _ in model.of(source, data, indices)]
+        ours = chained([motions[0][0], *(pair[1] for pair in motions)])
     else:
         file = Path(config.predictions) / f"{scene}.txt"
         ours = read_trajectory(file)[0]
         if len(ours) != len(true):
             raise DataError(f"{file}: has {len(ours)} poses: expected {len(true)}, one per frame; predict every frame")
-    straight = _chained([STRAIGHT_AHEAD] * (len(true) - 1))
+    straight = chained([STRAIGHT_AHEAD] * (len(true) - 1))
     metrics = {**trajectory_metrics(true, ours, config.alignment)}
     for suffix, errors in (("", snippet_ates(true, ours)), ("_straight", snippet_ates(true, straight))):
         metrics |= {f"ate{suffix}": float(np.mean(errors)), f"ate{suffix}_std": float(np.std(errors))}
@@ -240,7 +240,7 @@ def _intrinsics(judged: Judged) -> Report:
     source, indices, config, data, model = judged
     if model is None:
         raise ConfigError("--predictions: intrinsics are read from a run only; give --run_dir")
-    rows = [(said.given, said.intrinsics) for _, said in model.of(source, data, indices)]
+    rows = [(given, said.intrinsics) for _, said, given in model.of(source, data, indices)]
     given, predicted = (np.array(column) for column in zip(*rows))
     if not given.any(axis=(1, 2)).all():
         raise DataError(f"{source.name}: has no calibration to compare with; choose calibrated scenes with --split")
@@ -251,14 +251,6 @@ def _intrinsics(judged: Judged) -> Report:
         "frames": len(rows),
     }
     return Report(protocol, metrics, {})
-
-
-def _chained(motions: Iterable[np.ndarray]) -> np.ndarray:
-    """Camera to world, [N + 1, 4, 4] float64, from the motions T of N consecutive pairs; the world is camera 0."""
-    poses = [np.eye(4)]
-    for motion in motions:
-        poses.append(poses[-1] @ np.linalg.inv(np.asarray(motion, np.float64)))
-    return np.stack(poses)
 
 
 def _with_truth(judged: Judged, field: str) -> list[int]:

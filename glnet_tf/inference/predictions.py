@@ -20,30 +20,43 @@ from glnet_tf.data.pipeline import batches
 from glnet_tf.errors import DataError
 from glnet_tf.geometry.camera import intrinsics_from_field_of_view
 from glnet_tf.models.glnet import GLNet, make_predict
-from glnet_tf.structures import PAIRS, Snippet, snippet_signature
+from glnet_tf.structures import Predictions, Snippet, snippet_signature
 from glnet_tf.training.checkpoints import Architecture, load_model
 
 MIDDLE = 1
-IN_TIME = [PAIRS.index((0, 1)), PAIRS.index((1, 2))]
 DEPTH_SUFFIXES = (".npz", ".npy", ".png")
 FLOW_SUFFIXES = (".flo", ".npz", ".npy", ".png")
 
 
 class Prediction(NamedTuple):
-    """What is predicted about a snippet, in NumPy; K as given and as predicted, in pixels of the prediction.
+    """What is said about a frame, in NumPy.
 
     Attributes:
-      disparity: [h, w] inverse depth of the middle frame, up to scale.
-      flow: [h, w, 2] from the middle frame to the next, pixels.
-      motions: [2, 4, 4] T from the frame before to the middle one and from there to the next, up to scale.
-      given, intrinsics: [3, 3].
+      disparity: [h, w] inverse depth, up to scale.
+      flow: [h, w, 2] to the next frame, pixels.
+      motions: [2, 4, 4] T from the frame before and to the next, up to scale.
+      intrinsics: [3, 3] K in pixels of these maps.
     """
 
     disparity: np.ndarray
     flow: np.ndarray
     motions: np.ndarray
-    given: np.ndarray
     intrinsics: np.ndarray
+
+    def as_judged(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Returns inverse depth, flow, and the motion to the next frame."""
+        return self.disparity, self.flow, self.motions[1]
+
+
+def prediction_of(predictions: Predictions, i: int, frame: int = MIDDLE) -> Prediction:
+    """Returns what member i of a batch says about a frame that has a next one; before the first, the camera rests."""
+    before = predictions.poses[i, frame - 1] if frame else tf.eye(4)
+    return Prediction(
+        disparity=predictions.disparities[0][i, frame, ..., 0].numpy(),
+        flow=predictions.flows[0][i, frame].numpy(),
+        motions=tf.stack([before, predictions.poses[i, frame]]).numpy(),
+        intrinsics=predictions.intrinsics[i].numpy(),
+    )
 
 
 class ModelPredictions:
@@ -58,28 +71,23 @@ class ModelPredictions:
         self.size = (self.architecture.image_height, self.architecture.image_width)
         self._predict = make_predict(self.model, snippet_signature(*self.size))
 
-    def of(self, source: Source, data: DataConfig, indices: Sequence[int]) -> Iterator[tuple[int, Prediction]]:
-        """Yields the numbers of snippets of a source and what the model says about them, with a progress bar."""
+    def of(
+        self, source: Source, data: DataConfig, indices: Sequence[int]
+    ) -> Iterator[tuple[int, Prediction, np.ndarray]]:
+        """Yields number, prediction and given K, [3, 3] (0 if unknown), of a source's snippets, with a progress bar."""
         data = dataclasses.replace(data, image_height=self.size[0], image_width=self.size[1])
-        interval = 0.5 if sys.stderr.isatty() else 30.0
-        with tqdm(total=len(indices), desc="predicting", unit="snippet", mininterval=interval) as bar:
+        with progress_bar(len(indices), "predicting", "snippet") as bar:
             for snippet in snippets_of(self.architecture, source, data, indices):
-                yield from self._of_batch(snippet)
+                said = self._predict(assume_intrinsics(snippet, self.model))
+                for i, index in enumerate(snippet.index.numpy()):
+                    yield int(index), prediction_of(said, i), snippet.intrinsics[i].numpy()
                 bar.update(len(snippet.index))
 
-    def _of_batch(self, snippet: Snippet) -> Iterator[tuple[int, Prediction]]:
-        said = self._predict(assume_intrinsics(snippet, self.model))
-        for i, index in enumerate(snippet.index.numpy()):
-            yield (
-                int(index),
-                Prediction(
-                    disparity=said.disparities[0][i, MIDDLE, ..., 0].numpy(),
-                    flow=said.flows[0][i, IN_TIME[1]].numpy(),
-                    motions=tf.gather(said.poses[i], IN_TIME).numpy(),
-                    given=snippet.intrinsics[i].numpy(),
-                    intrinsics=said.intrinsics[i].numpy(),
-                ),
-            )
+
+def progress_bar(total: int, name: str, unit: str, done: int = 0) -> tqdm:
+    """Returns a progress bar with an ETA; where nobody watches it live, a line every half minute."""
+    interval = 0.5 if sys.stderr.isatty() else 30.0
+    return tqdm(total=total, initial=done, desc=name, unit=unit, mininterval=interval)
 
 
 def snippets_of(

@@ -12,7 +12,7 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,29 +21,11 @@ from glnet_tf.data.folder import DEPTH_SCALE
 from glnet_tf.data.formats import write_bytes, write_depth_png, write_flo
 from glnet_tf.data.trajectory_files import write_kitti_trajectory, write_tum_trajectory
 from glnet_tf.errors import DataError
+from glnet_tf.evaluation.trajectory import chained
+from glnet_tf.inference.predictions import Prediction
 from glnet_tf.pictures import depth_picture, flow_picture, flow_scale, image_picture, mask_picture, tile, write_png
 
 ROWS = "snippets.jsonl"
-
-
-class Estimate(NamedTuple):
-    """What is said about one snippet, in NumPy.
-
-    Attributes:
-      disparity: [h, w] inverse depth of the middle frame, up to scale.
-      flow: [h, w, 2] from the middle frame to the next, pixels.
-      motions: [2, 4, 4] T from the frame before to the middle one and from there to the next.
-      intrinsics: [3, 3] K in pixels of these maps.
-    """
-
-    disparity: np.ndarray
-    flow: np.ndarray
-    motions: np.ndarray
-    intrinsics: np.ndarray
-
-    def as_judged(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Returns inverse depth, flow, and the motion from the middle frame to the next."""
-        return self.disparity, self.flow, self.motions[1]
 
 
 class RefinedFolder:
@@ -51,7 +33,7 @@ class RefinedFolder:
 
     Args:
       folder: where they go; it exists.
-      settings: of the refinement; a folder holds the results of one.
+      settings: of the refinement, its run among them; a folder holds the results of one.
 
     Attributes:
       rows: by label, what is known of every finished snippet.
@@ -86,14 +68,16 @@ class RefinedFolder:
         write_bytes(file, "".join(whole).encode())
         return [json.loads(line) for line in whole]
 
-    def add(self, label: str, row: dict[str, Any], size: tuple[int, int], final: Estimate, picture: np.ndarray) -> None:
+    def add(
+        self, label: str, row: dict[str, Any], size: tuple[int, int], final: Prediction, picture: np.ndarray
+    ) -> None:
         """Keeps a snippet's results; its line in snippets.jsonl comes last and says that all is there.
 
         Args:
           label: SCENE/FRAME.
           row: what else the line says.
           size: (H, W) that depth and flow are written at.
-          final: the refined estimate.
+          final: the refined prediction.
           picture: [H', W', 3] uint8.
         """
         height, width = size
@@ -101,7 +85,7 @@ class RefinedFolder:
         self.write_depth(label, size, final.disparity)
         write_flo(self._file("flow", label, ".flo"), cv2.resize(final.flow, (width, height)) * scale)
         write_png(self._file("pictures", label, ".png"), picture)
-        row = {"label": label, "motions": final.motions[:, :3].tolist(), "K": final.intrinsics.tolist(), **row}
+        row = {"label": label, "motions": final.motions.tolist(), "K": final.intrinsics.tolist(), **row}
         with open(self.folder / ROWS, "a") as file:
             file.write(json.dumps(row) + "\n")
         self.rows[label] = row
@@ -131,16 +115,7 @@ def write_npz(file: Path, **arrays: np.ndarray) -> None:
     write_bytes(file, content.getvalue())
 
 
-def chained(motions: Sequence[np.ndarray]) -> np.ndarray:
-    """Returns camera to world, [N + 1, 4, 4] float64, from the motions T, [3 or 4, 4], of N consecutive pairs."""
-    poses = [np.eye(4)]
-    for motion in motions:
-        whole = np.vstack([np.asarray(motion, np.float64)[:3], [0, 0, 0, 1]])
-        poses.append(poses[-1] @ np.linalg.inv(whole))
-    return np.stack(poses)
-
-
-def before_and_after(image: np.ndarray, initial: Estimate, final: Estimate, moving: np.ndarray) -> np.ndarray:
+def before_and_after(image: np.ndarray, initial: Prediction, final: Prediction, moving: np.ndarray) -> np.ndarray:
     """Returns a sheet of the middle frame, what moves in it, and depth and flow before and after, in one scale each.
 
     Args:

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Callable
 
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
-from glnet_tf.config import DataConfig, LossConfig, RefinementConfig
 from glnet_tf.data.base import Source
 from glnet_tf.data.formats import write_bytes
-from glnet_tf.inference.predictions import MIDDLE, assume_intrinsics, snippets_of
-from glnet_tf.inference.refined import Estimate, RefinedFolder, before_and_after
-from glnet_tf.models.glnet import GLNet
+from glnet_tf.inference.predictions import MIDDLE, prediction_of, progress_bar
+from glnet_tf.inference.refined import RefinedFolder, before_and_after
+from glnet_tf.inference.task import Task
 from glnet_tf.refinement.history import History
 from glnet_tf.refinement.runner import Refined, Refiner
 from glnet_tf.structures import GroundTruth, Predictions, Snippet
-from glnet_tf.training.checkpoints import Architecture
 from glnet_tf.training.validation import snippet_errors
 
 # What the table shows, and the average that is taken of it.
@@ -35,51 +30,35 @@ SHOWN: dict[str, Callable[..., Any]] = {
 }
 
 
-def refine_source(
-    model: GLNet,
-    architecture: Architecture,
-    source: Source,
-    indices: Sequence[int],
-    folder: Path,
-    data: DataConfig,
-    loss: LossConfig,
-    config: RefinementConfig,
-) -> str:
-    """Refines snippets of a source and keeps every result as it comes; what the folder already holds is not repeated.
+def refine_source(task: Task, folder: Path) -> str:
+    """Refines snippets and keeps every result as it comes; what the folder already holds is not repeated.
 
     Args:
-      model, architecture: of a run, see training.checkpoints.load_model.
-      source, indices: the snippets.
+      task: what to refine.
       folder: existing, for the results, see inference.refined.
-      data: with the size that the model was made for.
-      loss, config: the objective, and how it is refined.
 
     Returns:
       a table of the errors as predicted and refined, where the truth is known, and what could not be refined.
     """
-    settings = {**dataclasses.asdict(loss), **dataclasses.asdict(config), "data": source.name}
-    results = RefinedFolder(folder, settings)
+    source, indices, config = task.source, task.indices, task.config
+    results = RefinedFolder(folder, task.settings())
     todo = [index for index in indices if source.label(index) not in results.rows]
-    refiner = Refiner(model, loss, config)
-    interval = 0.5 if sys.stderr.isatty() else 30.0
-    with tqdm(total=len(indices), initial=len(indices) - len(todo), desc="refining", unit="snippet",
-              mininterval=interval) as bar:  # fmt: skip
-        for snippet in snippets_of(architecture, source, data, todo):
-            snippet = assume_intrinsics(snippet, model)
-            truths = [source.ground_truth(int(index)) for index in snippet.index.numpy()]
+    refiner = Refiner(task.model, task.loss, config)
+    with progress_bar(len(indices), "refining", "snippet", len(indices) - len(todo)) as bar:
+        for snippet in task.snippets(todo):
+            numbers = snippet.index.numpy().tolist()
+            truths = [source.ground_truth(number) for number in numbers]
             known = any(truth is not None for truth in truths)
             refined = refiner(snippet)
             # With the truth at hand, what each of the two parts does alone is told too.
             alone = refiner(snippet, outputs_only=True).final if config.refine == "both" and known else None
             stages = stages_of(refined, alone, config.refine)
-            for i, index in enumerate(snippet.index.numpy()):
+            for i, number in enumerate(numbers):
                 row = {"reason": refined.reasons[i], "errors": errors_by_stage(truths[i], stages, i)}
                 row |= histories(refined, i)
-                picture = sheet(snippet, refined, i, MIDDLE)
-                results.add(
-                    source.label(int(index)), row, size_of(source, int(index)), estimate(refined.final, i), picture
-                )
-            bar.update(len(snippet.index))
+                said, picture = prediction_of(refined.final, i), sheet(snippet, refined, i)
+                results.add(source.label(number), row, size_of(source, number), said, picture)
+            bar.update(len(numbers))
     for name, run in runs(source, [index for index in indices if source.label(index) in results.rows]):
         motions = [np.array(results.rows[source.label(index)]["motions"]) for index in run]
         results.write_trajectory(name, [motions[0][0], *(pair[1] for pair in motions)])
@@ -114,7 +93,7 @@ def errors_by_stage(
     """Returns the errors of one frame of member i of a batch, by stage; empty where the truth is not known."""
     if truth is None:
         return {}
-    return {name: snippet_errors(truth, *estimate(said, i, frame).as_judged()) for name, said in stages.items()}
+    return {name: snippet_errors(truth, *prediction_of(said, i, frame).as_judged()) for name, said in stages.items()}
 
 
 def stages_of(refined: Refined, alone: Predictions | None, mode: str) -> dict[str, Predictions]:
@@ -129,23 +108,12 @@ def stages_of(refined: Refined, alone: Predictions | None, mode: str) -> dict[st
     return {**stages, "pft_oft": refined.final}
 
 
-def estimate(predictions: Predictions, i: int, frame: int = MIDDLE) -> Estimate:
-    """Returns what is said about a frame that has a next one; the first has no motion from before, but a 1."""
-    before = predictions.poses[i, frame - 1] if frame else tf.eye(4)
-    return Estimate(
-        disparity=predictions.disparities[0][i, frame, ..., 0].numpy(),
-        flow=predictions.flows[0][i, frame].numpy(),
-        motions=tf.stack([before, predictions.poses[i, frame]]).numpy(),
-        intrinsics=predictions.intrinsics[i].numpy(),
-    )
-
-
-def sheet(snippet: Snippet, refined: Refined, i: int, frame: int) -> np.ndarray:
+def sheet(snippet: Snippet, refined: Refined, i: int, frame: int = MIDDLE) -> np.ndarray:
     """Returns the picture of a frame before and after."""
     return before_and_after(
         snippet.images[i, frame].numpy(),
-        estimate(refined.initial, i, frame),
-        estimate(refined.final, i, frame),
+        prediction_of(refined.initial, i, frame),
+        prediction_of(refined.final, i, frame),
         refined.moving[i, frame, ..., 0].numpy(),
     )
 

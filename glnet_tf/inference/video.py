@@ -3,35 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
-from glnet_tf.config import DataConfig, LossConfig, RefinementConfig
 from glnet_tf.data.base import Source
 from glnet_tf.data.formats import read_array
 from glnet_tf.errors import DataError
-from glnet_tf.inference.predictions import assume_intrinsics, snippets_of
+from glnet_tf.inference.predictions import prediction_of, progress_bar
 from glnet_tf.inference.refined import RefinedFolder, write_npz
 from glnet_tf.inference.refining import (
     conclude,
     errors_by_stage,
-    estimate,
     histories,
     runs,
     sheet,
     size_of,
     stages_of,
 )
-from glnet_tf.models.glnet import GLNet
+from glnet_tf.inference.task import Task
 from glnet_tf.refinement.runner import Refined, Refiner
 from glnet_tf.structures import Predictions, Snippet
-from glnet_tf.training.checkpoints import Architecture
 
 
 class Window(NamedTuple):
@@ -46,41 +41,28 @@ class Window(NamedTuple):
     motions: np.ndarray
 
 
-def refine_video(
-    model: GLNet,
-    architecture: Architecture,
-    source: Source,
-    indices: Sequence[int],
-    folder: Path,
-    data: DataConfig,
-    loss: LossConfig,
-    config: RefinementConfig,
-) -> str:
+def refine_video(task: Task, folder: Path) -> str:
     """Refines videos in windows of config.window frames; K is one for all windows, so OFT leaves it alone.
 
     Neighbouring windows share a frame (the last two more, where the video's length asks for it). A window is brought to
     the scale of the one before by the median ratio of inverse depth in the frames that they share.
 
     Args:
-      model, architecture: of a run, see training.checkpoints.load_model.
-      source, indices: the snippets, of whose frames the windows are made.
+      task: the snippets, of whose frames the windows are made, and how they are refined.
       folder: existing, for the results, see inference.refined; a window that is finished is not repeated.
-      data: with the size that the model was made for.
-      loss, config: the objective, and how it is refined.
 
     Returns:
       a table of the errors as predicted and refined, where the truth is known, and what could not be refined.
     """
-    settings = {**dataclasses.asdict(loss), **dataclasses.asdict(config), "data": source.name}
-    results = RefinedFolder(folder, settings)
-    frames = config.window
-    refiner = Refiner(model, loss, dataclasses.replace(config, oft_intrinsics_rate=0.0), frames)
-    videos = [(name, run) for name, run in runs(source, indices) if len(run) + 2 >= frames]
+    source, frames = task.source, task.config.window
+    results = RefinedFolder(folder, task.settings())
+    config = dataclasses.replace(task.config, oft_intrinsics_rate=0.0)
+    refiner = Refiner(task.model, task.loss, config, frames)
+    videos = [(name, run) for name, run in runs(source, task.indices) if len(run) + 2 >= frames]
     if not videos:
         raise DataError(f"{source.name}: no {frames} frames follow each other; give a smaller --window")
-    interval = 0.5 if sys.stderr.isatty() else 30.0
     total = sum(len(starts(len(run) + 2, frames)) for _, run in videos)
-    with tqdm(total=total, desc="refining", unit="window", mininterval=interval) as bar:
+    with progress_bar(total, "refining", "window") as bar:
         for name, run in videos:
             motions: list[np.ndarray] = []
             previous: tuple[int, Window] | None = None
@@ -89,8 +71,8 @@ def refine_video(
                 if file.exists():
                     window = Window(read_array(file, "disparity"), read_array(file, "motions"))
                 else:
-                    snippet = _joined(architecture, source, data, run[start : start + frames - 2])
-                    refined = refiner(assume_intrinsics(snippet, model))
+                    snippet = _joined(task, run[start : start + frames - 2])
+                    refined = refiner(snippet)
                     window = _keep(results, source, run, start, snippet, refined, config.refine, previous)
                     file.parent.mkdir(parents=True, exist_ok=True)
                     write_npz(file, **window._asdict())
@@ -112,14 +94,12 @@ def scale_between(earlier: np.ndarray, later: np.ndarray) -> float:
     return float(np.median(earlier / later))
 
 
-def _joined(architecture: Architecture, source: Source, data: DataConfig, numbers: Sequence[int]) -> Snippet:
+def _joined(task: Task, numbers: Sequence[int]) -> Snippet:
     """Consecutive snippets as one window."""
-    batch = dataclasses.replace(data, batch_size=len(numbers))
-    snippets = next(iter(snippets_of(architecture, source, batch, numbers)), None)
+    snippets = next(task.snippets(numbers, batch_size=len(numbers)), None)
     if snippets is None or len(snippets.index) < len(numbers):
-        raise DataError(
-            f"{source.files(numbers[0])[0]} and what follows: an image cannot be decoded; remove it, or give --window=3"
-        )
+        file = task.source.files(numbers[0])[0]
+        raise DataError(f"{file} and what follows: an image cannot be decoded; remove it, or give --window=3")
     first = tf.nest.map_structure(lambda x: x[:1], snippets)
     images = tf.concat([snippets.images[:, 0], snippets.images[-1, 1:]], axis=0)
     return first._replace(images=images[tf.newaxis])
@@ -149,7 +129,7 @@ def _keep(
         scale = scale_between(previous[1].disparity[-shared:], final.disparities[0][0, :shared, ..., 0].numpy())
     final = _scaled(final, scale)
     for frame in range(kept, frames - 1):
-        said = estimate(final, 0, frame)
+        said = prediction_of(final, 0, frame)
         if not frame and previous is not None:
             said = said._replace(motions=np.stack([previous[1].motions[-1], said.motions[1]]))
         label, truth = source.labels(run[0])[0], None

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Callable, NamedTuple
 
 import tensorflow as tf
 
@@ -49,6 +49,20 @@ class LossWeights(NamedTuple):
     consistency: tf.Tensor
     agreement: tf.Tensor
     both: tf.Tensor
+
+
+def loss_weights(
+    config: LossConfig, both: float, made: Callable[[float], tf.Tensor | tf.Variable] = tf.constant
+) -> LossWeights:
+    """Returns the weights of the terms, as constants or, for weights that change between steps, as variables.
+
+    Args:
+      config: the weights.
+      both: share of the two-branch photometric loss.
+      made: makes the tensor or variable of a number.
+    """
+    terms = {name: made(getattr(config, name)) for name in LossReport._fields}
+    return LossWeights(**terms, both=made(both))
 
 
 class Comparison(NamedTuple):

@@ -90,11 +90,12 @@ class GLNet(tf.keras.Model):
         )
         self(blank)
 
-    def variable_groups(self) -> tuple[list[tf.Variable], ...]:
-        """Returns the variables of DepthNet, FlowNet, CameraNet, and of the learned K."""
+    def variable_groups(self, rates: Sequence[float]) -> list[list[tf.Variable]]:
+        """Returns the variables of DepthNet, FlowNet, CameraNet, and of the learned K; none where the rate is 0."""
         networks = (self.depth_net, self.flow_net, self.camera_net)
         intrinsics = [] if self.camera_parameters is None else [self.camera_parameters]
-        return *(network.trainable_variables for network in networks), intrinsics
+        groups = [*(network.trainable_variables for network in networks), intrinsics]
+        return [variables if rate else [] for rate, variables in zip(rates, groups)]
 
     def _seen_by_camera(self, images: tf.Tensor, flow: tf.Tensor) -> tf.Tensor:
         """What CameraNet sees of the pairs in the order of time, [B, F - 1, H, W, C]."""
@@ -132,6 +133,18 @@ class GLNet(tf.keras.Model):
 def make_predict(model: GLNet, signature: Snippet) -> Callable[[Snippet], Predictions]:
     """Returns the model compiled for inference on batches of any size."""
     return tf.function(model, input_signature=[signature], autograph=False)
+
+
+def update(
+    optimizers: Sequence[tf.keras.optimizers.Optimizer],
+    groups: Sequence[list[tf.Variable]],
+    gradients: Sequence[tf.Tensor],
+) -> None:
+    """Lets each optimizer change its group of variables; the gradients are those of all groups in a row."""
+    remaining = iter(gradients)
+    for optimizer, variables in zip(optimizers, groups):
+        if variables:
+            optimizer.apply_gradients([(next(remaining), variable) for variable in variables])
 
 
 def both_ways(forward: tf.Tensor) -> tf.Tensor:

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from glnet_tf.config import LossConfig, RefinementConfig
 from glnet_tf.losses.objective import LossWeights, objectives
-from glnet_tf.models.glnet import GLNet
+from glnet_tf.models.glnet import GLNet, update
 from glnet_tf.refinement.history import PATIENCE, History
 from glnet_tf.structures import LossReport, Snippet
 
@@ -52,7 +52,7 @@ class ParameterRefinement:
             config.pft_camera_rate,
             config.pft_intrinsics_rate,
         )
-        groups = [variables if rate else [] for rate, variables in zip(rates, model.variable_groups())]
+        groups = model.variable_groups(rates)
         # The legacy class runs Adam as one fused kernel per variable; its successor traces for minutes on this many.
         optimizers = [tf.keras.optimizers.legacy.Adam(rate) for rate in rates]
         for optimizer, variables in zip(optimizers, groups):
@@ -67,10 +67,7 @@ class ParameterRefinement:
                 mean = tf.reduce_mean(total)
             gradients, norm = tf.clip_by_global_norm(tape.gradient(mean, sum(groups, [])), GRADIENT_CLIP)
             finite = tf.math.is_finite(mean) & tf.math.is_finite(norm)
-            remaining = iter(tf.where(finite, gradient, tf.zeros_like(gradient)) for gradient in gradients)
-            for optimizer, variables in zip(optimizers, groups):
-                if variables:
-                    optimizer.apply_gradients([(next(remaining), variable) for variable in variables])
+            update(optimizers, groups, [tf.where(finite, x, tf.zeros_like(x)) for x in gradients])
             return total, report, finite
 
         self._step = step

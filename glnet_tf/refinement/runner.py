@@ -8,13 +8,13 @@ import numpy as np
 import tensorflow as tf
 
 from glnet_tf.config import LossConfig, RefinementConfig
-from glnet_tf.losses.objective import LossWeights, compare, flow_agrees
+from glnet_tf.losses.objective import compare, flow_agrees, loss_weights
 from glnet_tf.losses.reduction import norm
 from glnet_tf.models.glnet import GLNet, make_predict
 from glnet_tf.refinement.history import History
 from glnet_tf.refinement.outputs import make_output_refinement
 from glnet_tf.refinement.parameters import ParameterRefinement, kept_weights
-from glnet_tf.structures import FRAMES, LossReport, Predictions, Snippet, snippet_signature, split
+from glnet_tf.structures import FRAMES, Predictions, Snippet, snippet_signature, split
 
 # Below this mean length of the flow, pixels, the camera counts as static; below this mean difference between
 # neighbouring pixels, of grey values from 0 to 1, an image has no texture.
@@ -57,9 +57,9 @@ class Refiner:
     """
 
     def __init__(self, model: GLNet, loss: LossConfig, config: RefinementConfig, frames: int = FRAMES):
-        self.model, self.config, self._loss = model, config, loss
+        self.model, self.config = model, config
         signature = snippet_signature(*model.image_size, frames)
-        weights = loss_weights(loss, config)
+        weights = loss_weights(loss, config.both_branches)
         self.predict = make_predict(model, signature)
         self._pft = None if config.refine == "oft" else ParameterRefinement(model, weights, loss, config, signature)
         free = model.source_of_intrinsics in ("learned", "predicted")
@@ -119,12 +119,6 @@ class Refiner:
                 if self.config.policy == "sequence":
                     let_go()
         return predictions, history, finite
-
-
-def loss_weights(loss: LossConfig, config: RefinementConfig) -> LossWeights:
-    """Returns the constant weights of the terms in a refinement."""
-    terms = {name: tf.constant(getattr(loss, name)) for name in LossReport._fields}
-    return LossWeights(**terms, both=tf.constant(config.both_branches))
 
 
 def _rows(batch: Batch, rows: list[int]) -> Batch:

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from glnet_tf.config import LossConfig, TrainingConfig
 from glnet_tf.losses.objective import LossWeights, objective
-from glnet_tf.models.glnet import GLNet
+from glnet_tf.models.glnet import GLNet, update
 from glnet_tf.structures import LossReport, Snippet
 from glnet_tf.training.monitor import Vitals, vitals
 from glnet_tf.training.schedule import LearningRate, both_share
@@ -41,12 +41,6 @@ def make_optimizers(config: TrainingConfig) -> Optimizers:
     )
 
 
-def loss_weights(config: LossConfig) -> LossWeights:
-    """Returns the weights of the terms as variables, so that a change of weight never traces the step again."""
-    terms = {name: tf.Variable(getattr(config, name), trainable=False) for name in LossReport._fields}
-    return LossWeights(**terms, both=tf.Variable(1.0, trainable=False))
-
-
 def make_train_step(
     model: GLNet,
     optimizers: Optimizers,
@@ -59,9 +53,7 @@ def make_train_step(
 
     Whoever calls it must stop when the objective or the gradient's length is not finite: the update has been made.
     """
-    # A group whose rate is 0 costs no gradient.
-    rates = (1.0, training.flow_rate, training.camera_rate, training.intrinsics_rate)
-    groups = [variables if rate else [] for rate, variables in zip(rates, model.variable_groups())]
+    groups = model.variable_groups((1.0, training.flow_rate, training.camera_rate, training.intrinsics_rate))
     for optimizer, variables in zip(optimizers, groups):
         # Were Adam's moments made in the step, TensorFlow would trace the step twice.
         optimizer._create_all_weights(variables)
@@ -73,10 +65,7 @@ def make_train_step(
             predictions = model(snippet, training=True)
             total, report = objective(snippet, predictions, weights, loss)
         gradients, norm = tf.clip_by_global_norm(tape.gradient(total, sum(groups, [])), training.gradient_clip)
-        remaining = iter(gradients)
-        for optimizer, variables in zip(optimizers, groups):
-            if variables:
-                optimizer.apply_gradients([(next(remaining), variable) for variable in variables])
+        update(optimizers, groups, gradients)
         return StepResult(total, report, norm, vitals(predictions))
 
     return step

@@ -9,6 +9,7 @@ import math
 import signal
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +21,12 @@ from glnet_tf.data.base import Source
 from glnet_tf.data.pipeline import missing_positions, stream
 from glnet_tf.errors import NonFiniteLossError
 from glnet_tf.geometry.camera import focal_and_principal_point
+from glnet_tf.losses.objective import loss_weights
 from glnet_tf.models.glnet import make_predict
 from glnet_tf.structures import Snippet, snippet_signature
 from glnet_tf.training.checkpoints import Architecture, Checkpoints, claim, write_text
 from glnet_tf.training.monitor import CollapseMonitor
-from glnet_tf.training.step import StepResult, loss_weights, make_optimizers, make_train_step
+from glnet_tf.training.step import StepResult, make_optimizers, make_train_step
 from glnet_tf.training.summaries import Summaries, explain
 from glnet_tf.training.validation import make_objective, validate
 
@@ -81,7 +83,8 @@ class Trainer:
         self.model = self.architecture.build()
         self.model.build_variables()
         optimizers = make_optimizers(training)
-        weights = loss_weights(loss)
+        # Variables, so that a change of weight never traces the step again.
+        weights = loss_weights(loss, both=1.0, made=partial(tf.Variable, trainable=False))
         signature = snippet_signature(data.image_height, data.image_width)
         self._train_step = make_train_step(self.model, optimizers, weights, loss, training, signature)
         self.predict = make_predict(self.model, signature)

@@ -18,6 +18,7 @@ from glnet_tf.data.trajectory_files import read_trajectory
 from glnet_tf.errors import DataError
 from glnet_tf.inference import adapting, refining, video
 from glnet_tf.inference.refining import refine_source
+from glnet_tf.inference.task import Task
 from glnet_tf.inference.video import refine_video, scale_between, starts
 from glnet_tf.models.glnet import both_ways
 from glnet_tf.refinement.history import History
@@ -70,12 +71,16 @@ def told(monkeypatch):
         monkeypatch.setattr(module, "Refiner", Told)
 
 
+def task(model, indices, config: RefinementConfig, name: str = "run") -> Task:
+    return Task(name, model, ARCHITECTURE, open_source(DATA, "all"), indices, DATA, LossConfig(), config)
+
+
 def run(folder: Path, every: int = 1, **settings) -> str:
     folder.mkdir(exist_ok=True)
     config = RefinementConfig(refine="oft", **settings)
     source = open_source(DATA, "all")
     refine = refine_source if config.window == 3 else refine_video
-    return refine(MODEL, ARCHITECTURE, source, range(0, len(source), every), folder, DATA, LossConfig(), config)
+    return refine(task(MODEL, range(0, len(source), every), config), folder)
 
 
 def lines(folder: Path) -> list[dict]:
@@ -105,6 +110,8 @@ def test_every_snippet_and_only_what_is_missing_again(tmp_path):
     assert Told.calls == 1 and [row["label"] for row in lines(tmp_path)] == [row["label"] for row in rows]
     with pytest.raises(DataError, match=r"prior=0.01, not 1.0"):
         run(tmp_path, prior=1.0)
+    with pytest.raises(DataError, match=r"run=run, not another"):
+        refine_source(task(MODEL, range(6), RefinementConfig(refine="oft"), "another"), tmp_path)
 
 
 def test_a_gap_ends_a_trajectory(tmp_path):
@@ -174,9 +181,7 @@ def test_what_is_adapted_to_a_video_is_kept_as_a_run(tmp_path, monkeypatch):
 
     def adapt(epochs: int) -> None:
         settings = RefinementConfig(epochs=epochs)
-        adapting.adapt(
-            model, ARCHITECTURE, source, range(len(source)), tmp_path / "adapted", DATA, LossConfig(), settings
-        )
+        adapting.adapt(task(model, range(len(source)), settings), tmp_path / "adapted")
 
     # Two batches a pass, of which the second is not finite.
     adapt(2)

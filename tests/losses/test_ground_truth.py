@@ -15,10 +15,10 @@ from glnet_tf.geometry.camera import pixel_grid
 from glnet_tf.losses.agreement import agreement_loss
 from glnet_tf.losses.consistency import consistency_loss
 from glnet_tf.losses.epipolar import epipolar_loss
-from glnet_tf.losses.objective import Comparison, LossWeights, compare, objective
+from glnet_tf.losses.objective import Comparison, compare, loss_weights, objective
 from glnet_tf.losses.reduction import masked_mean, norm
 from glnet_tf.losses.structure import structure_loss, structure_residual
-from glnet_tf.structures import LossReport, Predictions, Snippet
+from glnet_tf.structures import Predictions, Snippet
 
 SIZE = (96, 320)
 
@@ -169,7 +169,7 @@ def whole_objective(scene: Scene, predictions: Predictions) -> float:
         mirrored=tf.zeros([1], tf.bool),
     )
     config = LossConfig()
-    weights = LossWeights(*(tf.constant(getattr(config, name)) for name in LossReport._fields), tf.constant(0.5))
+    weights = loss_weights(config, both=0.5)
     return float(objective(snippet, predictions, weights, config)[0])
 
 

@@ -12,11 +12,11 @@ import tensorflow as tf
 from street_truth import Scene, true_scene
 
 from glnet_tf.config import LossConfig, RefinementConfig
-from glnet_tf.losses.objective import LossWeights
+from glnet_tf.losses.objective import loss_weights
 from glnet_tf.refinement.history import PATIENCE, History
 from glnet_tf.refinement.outputs import make_output_refinement
 from glnet_tf.refinement.runner import finest, finest_signature
-from glnet_tf.structures import LossReport, Predictions, Snippet, snippet_signature
+from glnet_tf.structures import Predictions, Snippet, snippet_signature
 
 SIZE = (64, 224)
 LOSS = LossConfig(depth_smoothness=0.02, flow_smoothness=0.1, agreement=0.1, rigid_mask=True, epipolar_mask=True)
@@ -39,9 +39,7 @@ def refined() -> Callable[..., tuple[Predictions, History, tf.Tensor]]:
     """OFT compiled once: its settings are variables here."""
     defaults = {**dataclasses.asdict(RefinementConfig()), "oft_intrinsics_rate": 0.0}
     variables = {name: tf.Variable(value) for name, value in defaults.items() if isinstance(value, float)}
-    weights = LossWeights(
-        **{name: tf.constant(getattr(LOSS, name)) for name in LossReport._fields}, both=tf.constant(1.0)
-    )
+    weights = loss_weights(LOSS, both=1.0)
     oft = make_output_refinement(weights, LOSS, SimpleNamespace(**variables), free_intrinsics=True)
     signature = snippet_signature(*SIZE)
     compiled = tf.function(
