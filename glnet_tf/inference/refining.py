@@ -8,14 +8,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Callable
 
+import cv2
 import numpy as np
 import tensorflow as tf
 
 from glnet_tf.data.base import Source
 from glnet_tf.data.formats import write_bytes
-from glnet_tf.inference.predictions import MIDDLE, prediction_of, progress_bar
+from glnet_tf.geometry.camera import pixel_grid
+from glnet_tf.inference.predictions import MIDDLE, Prediction, prediction_of, progress_bar
 from glnet_tf.inference.refined import RefinedFolder, before_and_after
 from glnet_tf.inference.task import Task
+from glnet_tf.losses.epipolar import epipolar_loss
 from glnet_tf.refinement.history import History
 from glnet_tf.refinement.runner import Refined, Refiner
 from glnet_tf.structures import GroundTruth, Predictions, Snippet
@@ -27,6 +30,9 @@ SHOWN: dict[str, Callable[..., Any]] = {
     "flow_epe": np.mean,
     "rotation_deg": np.median,
     "translation_deg": np.median,
+    "depth_abs_rel_moving": np.mean,
+    "epipolar_px": np.mean,
+    "moving_iou": np.mean,
 }
 
 
@@ -54,7 +60,7 @@ def refine_source(task: Task, folder: Path) -> str:
             alone = refiner(snippet, outputs_only=True).final if config.refine == "both" and known else None
             stages = stages_of(refined, alone, config.refine)
             for i, number in enumerate(numbers):
-                row = {"reason": refined.reasons[i], "errors": errors_by_stage(truths[i], stages, i)}
+                row = {"reason": refined.reasons[i], "errors": errors_by_stage(truths[i], stages, refined.moving, i)}
                 row |= histories(refined, i)
                 said, picture = prediction_of(refined.final, i), sheet(snippet, refined, i)
                 results.add(source.label(number), row, size_of(source, number), said, picture)
@@ -88,12 +94,43 @@ def conclude(results: RefinedFolder, labels: Sequence[str]) -> str:
 
 
 def errors_by_stage(
-    truth: GroundTruth | None, stages: dict[str, Predictions], i: int, frame: int = MIDDLE
+    truth: GroundTruth | None, stages: dict[str, Predictions], moving: tf.Tensor, i: int, frame: int = MIDDLE
 ) -> dict[str, dict[str, float]]:
-    """Returns the errors of one frame of member i of a batch, by stage; empty where the truth is not known."""
+    """Returns the errors of one frame of member i of a batch, by stage; empty where the truth is not known.
+
+    Beside those of training.validation.snippet_errors, where the truth tells what moves by itself: epipolar_px, the
+    mean Sampson distance of the flow elsewhere, and, of the last stage, moving_iou: intersection over union of the mask
+    `moving` with it.
+    """
     if truth is None:
         return {}
-    return {name: snippet_errors(truth, *prediction_of(said, i, frame).as_judged()) for name, said in stages.items()}
+    errors: dict[str, dict[str, float]] = {}
+    for name, said in stages.items():
+        prediction = prediction_of(said, i, frame)
+        errors[name] = snippet_errors(truth, *prediction.as_judged())
+        if np.any(truth.moving):
+            height, width = prediction.disparity.shape
+            moves = cv2.resize(np.float32(truth.moving[..., 0]), (width, height), interpolation=cv2.INTER_NEAREST) > 0
+            errors[name]["epipolar_px"] = epipolar_error(prediction, ~moves)
+            said_to_move = moving[i, frame, ..., 0].numpy() > 0
+            if name == list(stages)[-1]:
+                errors[name]["moving_iou"] = float(np.sum(moves & said_to_move) / np.sum(moves | said_to_move))
+    return errors
+
+
+def epipolar_error(prediction: Prediction, mask: np.ndarray) -> float:
+    """Returns the mean Sampson distance, pixels, of a prediction's flow from its own motion over masked pixels."""
+    grid = pixel_grid(*prediction.disparity.shape)
+    return float(
+        epipolar_loss(
+            grid,
+            grid + prediction.flow[np.newaxis],
+            prediction.motions[np.newaxis, 1],
+            prediction.intrinsics[np.newaxis],
+            np.float32(mask)[np.newaxis, ..., np.newaxis],
+            "sampson",
+        )[0]
+    )
 
 
 def stages_of(refined: Refined, alone: Predictions | None, mode: str) -> dict[str, Predictions]:

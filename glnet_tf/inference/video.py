@@ -135,7 +135,7 @@ def _keep(
         label, truth = source.labels(run[0])[0], None
         if start + frame:
             label, truth = source.label(run[start + frame - 1]), source.ground_truth(run[start + frame - 1])
-        errors = errors_by_stage(truth, stages_of(refined, None, mode), 0, frame)
+        errors = errors_by_stage(truth, stages_of(refined, None, mode), refined.moving, 0, frame)
         row = {"reason": refined.reasons[0], "scale": scale, "errors": errors}
         row |= histories(refined, 0) if frame == kept else {}
         results.add(label, row, size_of(source, run[0]), said, sheet(snippet, refined, 0, frame))

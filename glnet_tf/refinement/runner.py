@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from glnet_tf.config import LossConfig, RefinementConfig
-from glnet_tf.losses.objective import compare, flow_agrees, loss_weights
+from glnet_tf.losses.objective import LossWeights, compare, flow_agrees, loss_weights
 from glnet_tf.losses.reduction import norm
 from glnet_tf.models.glnet import GLNet, make_predict
 from glnet_tf.refinement.history import History
@@ -54,12 +54,20 @@ class Refiner:
       loss: the objective's weights and constants, as in training.
       config: what is refined, and how.
       frames: of a snippet or window.
+      weights: of the objective's terms, if they are variables; None: those of `loss`, as constants.
     """
 
-    def __init__(self, model: GLNet, loss: LossConfig, config: RefinementConfig, frames: int = FRAMES):
+    def __init__(
+        self,
+        model: GLNet,
+        loss: LossConfig,
+        config: RefinementConfig,
+        frames: int = FRAMES,
+        weights: LossWeights | None = None,
+    ):
         self.model, self.config = model, config
         signature = snippet_signature(*model.image_size, frames)
-        weights = loss_weights(loss, config.both_branches)
+        weights = weights or loss_weights(loss, config.both_branches)
         self.predict = make_predict(model, signature)
         self._pft = None if config.refine == "oft" else ParameterRefinement(model, weights, loss, config, signature)
         free = model.source_of_intrinsics in ("learned", "predicted")

@@ -82,6 +82,12 @@ def snippet_errors(truth: GroundTruth, disparity: np.ndarray, flow: np.ndarray, 
         depth = depth_metrics(truth.depth[..., 0], 1 / cv2.resize(disparity, (width, height)))
         row.update(depth_abs_rel=depth.abs_rel, depth_rmse=depth.rmse, depth_delta1=depth.delta1)
         row["depth_abs_rel_constant"] = best_constant_abs_rel([truth.depth[..., 0]])
+        moving = np.asarray(truth.moving)[..., 0] > 0
+        if np.any(moving & (truth.depth[..., 0] < MAX_DEPTH)):
+            scaled = 1 / cv2.resize(disparity, (width, height))
+            row["depth_abs_rel_moving"] = depth_metrics(
+                truth.depth[..., 0], scaled, scale=depth.scale, mask=moving
+            ).abs_rel
     if np.any(truth.flow_valid > 0):
         known = truth.flow_valid[..., 0] > 0
         scale = np.array([width / flow.shape[1], height / flow.shape[0]], np.float32)
