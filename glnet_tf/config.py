@@ -191,8 +191,8 @@ class RefinementConfig(Checked):
 
     refine: str = setting(
         "both",
-        "what is refined: pft (the networks' parameters), oft (their outputs), both (pft, then oft from there)",
-        choices=("pft", "oft", "both"),
+        "what is refined: none, pft (the networks' parameters), oft (their outputs), both (pft, then oft from there)",
+        choices=("none", "pft", "oft", "both"),
     )
     iterations: int = setting(50, "iterations of pft, and of oft", low=0)
     window: int = setting(

@@ -27,7 +27,7 @@ ALLOWED = {
     "refinement": BASE | {"models", "losses", "data", "geometry", "evaluation", "pictures"},
     "inference": BASE
     | {"models", "losses", "data", "geometry", "evaluation", "pictures", "refinement"}
-    | {"training.checkpoints", "training.validation"},
+    | {"training.checkpoints", "training.validation", "training.step", "training.trainer"},
 }
 # Where in the package a third-party module may be imported; every other module may be imported anywhere.
 CONFINED = {

@@ -8,15 +8,18 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 from absl import flags
 from flagging import config_from_flags, define, run
+from PIL import Image
 
 from glnet_tf.config import DataConfig, LossConfig, ModelConfig, TrainingConfig
 from glnet_tf.data.base import Source
 from glnet_tf.data.pipeline import batches
 from glnet_tf.data.sources import open_source
 from glnet_tf.geometry.camera import intrinsics_from_field_of_view
+from glnet_tf.inference.report import ReportFrame, Table, as_jpeg, chart, write_report
 from glnet_tf.pictures import write_png
 from glnet_tf.training.checkpoints import write_text
 from glnet_tf.training.summaries import board, explain
@@ -46,8 +49,9 @@ def main() -> None:
     metrics["seconds"] = round(time.monotonic() - started)
     write_text(run_dir / "metrics.json", json.dumps(metrics, indent=2))
     write_pictures(trainer, test, data, loss.alpha, run_dir)
+    write_page(run_dir, metrics)
     print(table(metrics))
-    print(f"\n{metrics['seconds']} s on this machine; pictures, metrics.json and TensorBoard files are in {run_dir}")
+    print(f"\n{metrics['seconds']} s on this machine; to look at: {run_dir / 'report.html'}")
 
 
 def focal_errors(trainer: Trainer, source: Source, model: ModelConfig) -> dict[str, float]:
@@ -70,9 +74,41 @@ def write_pictures(trainer: Trainer, source: Source, data: DataConfig, alpha: fl
         write_png(run_dir / f"street{number}.png", board(explain(snippet, trainer.predict(snippet), alpha)))
 
 
+def write_page(run_dir: Path, metrics: dict[str, float]) -> None:
+    """Writes report.html: the boards under a slider, the objective's terms, the table."""
+    boards = [run_dir / f"street{number}.png" for number in range(PICTURES)]
+    frames = [ReportFrame(board.stem, {"frame": as_jpeg(np.asarray(Image.open(board)), 2000)}) for board in boards]
+    lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    steps = [line for line in lines if "total" in line]
+    curves = {
+        name: ([line["step"] for line in steps], [line[name] for line in steps]) for name in steps[0] if name != "step"
+    }
+    head, *rows = [[shown(cell) for cell in row] for row in cells(metrics)]
+    protocol = (
+        "Middle frames of snippets of streets that were not trained on; depth scaled by the median of each image."
+    )
+    write_report(
+        run_dir / "report.html",
+        "GLNet on rendered streets",
+        [f"Trained in {metrics['seconds']:.0f} s; what it makes of streets that it never saw"],
+        frames,
+        [("The objective and its unweighted terms in training", chart(curves, "step", "mean over the batch"))],
+        [Table("Errors", head, rows, protocol)],
+    )
+
+
+def shown(cell: str | float) -> str:
+    return f"{cell:.3f}" if isinstance(cell, float) else cell
+
+
 def table(metrics: dict[str, float]) -> str:
-    """Returns the metrics beside their baselines."""
-    rows = [
+    """Returns the metrics beside their baselines, as text."""
+    return "\n".join(f"{a:30}{b:>8}{c:>10}  {d}" for a, b, c, d in ([shown(x) for x in row] for row in cells(metrics)))
+
+
+def cells(metrics: dict[str, float]) -> list[tuple[str, str | float, str | float, str]]:
+    """Returns a head and the metrics beside their baselines."""
+    return [
         ("", "GLNet", "baseline", "what the baseline is"),
         ("depth AbsRel", metrics["depth_abs_rel"], metrics["depth_abs_rel_constant"], "best constant depth per image"),
         ("flow EPE (px)", metrics["flow_epe"], metrics["flow_epe_zero"], "no motion"),
@@ -90,8 +126,6 @@ def table(metrics: dict[str, float]) -> str:
             "its start",
         ),
     ]
-    cells = [[f"{cell:.3f}" if isinstance(cell, float) else cell for cell in row] for row in rows]
-    return "\n".join(f"{a:30}{b:>8}{c:>10}  {d}" for a, b, c, d in cells)
 
 
 if __name__ == "__main__":

@@ -81,18 +81,19 @@ def _fitted(
     size = (config.image_height, config.image_width)
     shape = tf.shape(frames)
     scaled = resize_intrinsics(intrinsics, (shape[1], shape[2]), size)
-    return Snippet(resize(frames, size), keep_unknown(intrinsics, scaled), camera, index, tf.constant(False))
+    images = tf.ensure_shape(resize(frames, size), [FRAMES, *size, 3])
+    return Snippet(images, keep_unknown(intrinsics, scaled), camera, index, tf.constant(False))
 
 
 def resize(frames: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
     """Returns frames resized without aliasing, about the pixel convention x' + 0.5 = (x + 0.5) W' / W.
 
     Args:
-      frames: [3, h, w, 3] uint8.
+      frames: [F, h, w, 3] uint8.
       size: (H, W).
 
     Returns:
-      [3, H, W, 3] float32 in [0, 1].
+      [F, H, W, 3] float32 in [0, 1].
     """
     shape = tf.shape(frames)
     # Averaging over areas is the exact filter for shrinking, but repeats pixels where it enlarges.
@@ -106,7 +107,7 @@ def resize(frames: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
         ],
         lambda: tf.image.resize(frames, size, antialias=True),
     )
-    return tf.ensure_shape(resized, [FRAMES, *size, 3]) / 255.0
+    return resized / 255.0
 
 
 def missing_positions(expected_start: int, positions: Iterable[int]) -> list[int]:

@@ -170,7 +170,7 @@ def _remove_abandoned(folder: Path) -> None:
 
 
 def _write_frames(video: Path, folder: Path) -> VideoNote:
-    with _opened(video) as capture:
+    with opened(video) as capture:
         declared = max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
         fps = max(float(capture.get(cv2.CAP_PROP_FPS)), 0.0)
         frames, size, shrunk = 0, (0, 0), (0, 0)
@@ -195,13 +195,19 @@ def _write_frames(video: Path, folder: Path) -> VideoNote:
 
 
 @contextlib.contextmanager
-def _opened(video: Path) -> Iterator[cv2.VideoCapture]:
-    """The video, opened without the remarks that OpenCV prints about a damaged one."""
+def opened(video: Path | int) -> Iterator[cv2.VideoCapture]:
+    """Yields a video file, or the camera of an index, opened without the remarks that OpenCV prints.
+
+    Raises:
+      DataError: it cannot be opened.
+    """
     level = cv2.getLogLevel()
     cv2.setLogLevel(0)
-    capture = cv2.VideoCapture(str(video), cv2.CAP_FFMPEG)
+    capture = cv2.VideoCapture(video) if isinstance(video, int) else cv2.VideoCapture(str(video), cv2.CAP_FFMPEG)
     try:
         if not capture.isOpened():
+            if isinstance(video, int):
+                raise DataError(f"camera {video}: cannot be opened: expected a camera of that index; connect it")
             raise DataError(
                 f"{video}: is not a video that OpenCV can read: expected a complete MP4, MOV, AVI, MKV or WebM file; "
                 "convert it, e.g. with ffmpeg, or copy it again"

@@ -113,7 +113,8 @@ class Ablation:
 
     def _judged(self, source: Source) -> dict[str, dict[str, float]]:
         rows: dict[str, list[dict[str, float]]] = {}
-        for snippet in batches(source, self._data, np.linspace(0, len(source) - 1, self._snippets).astype(int)):
+        indices = np.linspace(0, len(source) - 1, self._snippets).astype(int).tolist()
+        for snippet in batches(source, self._data, indices):
             refined = self._refiner(snippet)
             stages = stages_of(refined, None, self._refinement.refine)
             for i, index in enumerate(snippet.index.numpy()):

@@ -2,8 +2,8 @@
 
 depth/SCENE/FRAME.npz and .png (16 bit, depth times 256), flow/SCENE/FRAME.flo, pictures/SCENE/FRAME.png, and one line
 in snippets.jsonl with the motions, K, the objective of every iteration, and the errors where the truth is known;
-trajectory/SCENE.txt and .tum of snippets that follow each other; windows/SCENE/FRAME.npz of a video's windows;
-table.json; tensorboard/; refinement.json with the settings.
+layers/SCENE/FRAME.json, the pictures of report.html; trajectory/SCENE.txt and .tum of snippets that follow each other;
+windows/SCENE/FRAME.npz of a video's windows; table.json; tensorboard/; refinement.json with the settings.
 """
 
 from __future__ import annotations
@@ -23,9 +23,18 @@ from glnet_tf.data.trajectory_files import write_kitti_trajectory, write_tum_tra
 from glnet_tf.errors import DataError
 from glnet_tf.evaluation.trajectory import chained
 from glnet_tf.inference.predictions import Prediction
+from glnet_tf.inference.report import MOST_FRAMES, ReportFrame, as_jpeg
 from glnet_tf.pictures import depth_picture, flow_picture, flow_scale, image_picture, mask_picture, tile, write_png
 
 ROWS = "snippets.jsonl"
+CAPTIONS = {
+    "frame": "frame",
+    "moving": "moving by itself (red)",
+    "depth_before": "inverse depth, as predicted",
+    "depth": "inverse depth, refined",
+    "flow_before": "flow, as predicted",
+    "flow": "flow, refined (same scale)",
+}
 
 
 class RefinedFolder:
@@ -69,7 +78,7 @@ class RefinedFolder:
         return [json.loads(line) for line in whole]
 
     def add(
-        self, label: str, row: dict[str, Any], size: tuple[int, int], final: Prediction, picture: np.ndarray
+        self, label: str, row: dict[str, Any], size: tuple[int, int], final: Prediction, pictures: dict[str, np.ndarray]
     ) -> None:
         """Keeps a snippet's results; its line in snippets.jsonl comes last and says that all is there.
 
@@ -78,13 +87,17 @@ class RefinedFolder:
           row: what else the line says.
           size: (H, W) that depth and flow are written at.
           final: the refined prediction.
-          picture: [H', W', 3] uint8.
+          pictures: from before_and_after.
         """
         height, width = size
         scale = np.array([width / final.flow.shape[1], height / final.flow.shape[0]], np.float32)
         self.write_depth(label, size, final.disparity)
         write_flo(self._file("flow", label, ".flo"), cv2.resize(final.flow, (width, height)) * scale)
-        write_png(self._file("pictures", label, ".png"), picture)
+        names = list(CAPTIONS)
+        rows = [names[i : i + 2] for i in range(0, len(names), 2)]
+        sheet = tile([[pictures[x] for x in row] for row in rows], [[CAPTIONS[x] for x in row] for row in rows])
+        write_png(self._file("pictures", label, ".png"), sheet)
+        self._file("layers", label, ".json").write_text(json.dumps({x: as_jpeg(pictures[x]) for x in names}))
         row = {"label": label, "motions": final.motions.tolist(), "K": final.intrinsics.tolist(), **row}
         with open(self.folder / ROWS, "a") as file:
             file.write(json.dumps(row) + "\n")
@@ -101,6 +114,11 @@ class RefinedFolder:
         file.parent.mkdir(parents=True, exist_ok=True)
         return file
 
+    def report_frames(self, labels: Sequence[str]) -> list[ReportFrame]:
+        """Returns pictures of finished snippets, at most MOST_FRAMES of them, evenly spread."""
+        chosen = labels[:: -(-len(labels) // MOST_FRAMES)] if labels else []
+        return [ReportFrame(x, json.loads(self._file("layers", x, ".json").read_text())) for x in chosen]
+
     def write_trajectory(self, name: str, motions: Sequence[np.ndarray]) -> None:
         """Chains the motions of consecutive frames to trajectory/NAME.txt, KITTI's rows, and .tum (time: frame)."""
         poses = chained(motions)
@@ -115,8 +133,10 @@ def write_npz(file: Path, **arrays: np.ndarray) -> None:
     write_bytes(file, content.getvalue())
 
 
-def before_and_after(image: np.ndarray, initial: Prediction, final: Prediction, moving: np.ndarray) -> np.ndarray:
-    """Returns a sheet of the middle frame, what moves in it, and depth and flow before and after, in one scale each.
+def before_and_after(
+    image: np.ndarray, initial: Prediction, final: Prediction, moving: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Returns pictures of a frame, what moves in it, and depth and flow before and after, in one scale each.
 
     Args:
       image: [h, w, 3] in [0, 1].
@@ -125,15 +145,13 @@ def before_and_after(image: np.ndarray, initial: Prediction, final: Prediction, 
     """
     frame = image_picture(image)
     scale = flow_scale(initial.flow, final.flow)
-    return tile(
-        [
-            [frame, mask_picture(1 - moving, frame)],
-            [depth_picture(initial.disparity), depth_picture(final.disparity)],
-            [flow_picture(initial.flow, scale), flow_picture(final.flow, scale)],
-        ],
-        [
-            ["frame", "moving by itself (red)"],
-            ["inverse depth, as predicted", "inverse depth, refined"],
-            ["flow, as predicted", "flow, refined (same scale)"],
-        ],
-    )
+    before = initial.disparity * np.median(final.disparity) / np.median(initial.disparity)
+    near = float(np.percentile(final.disparity, 99))
+    return {
+        "frame": frame,
+        "moving": mask_picture(1 - moving, frame),
+        "depth_before": depth_picture(before, 0.0, near),
+        "depth": depth_picture(final.disparity, 0.0, near),
+        "flow_before": flow_picture(initial.flow, scale),
+        "flow": flow_picture(final.flow, scale),
+    }

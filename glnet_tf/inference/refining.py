@@ -14,9 +14,11 @@ import tensorflow as tf
 
 from glnet_tf.data.base import Source
 from glnet_tf.data.formats import write_bytes
+from glnet_tf.data.trajectory_files import read_trajectory
 from glnet_tf.geometry.camera import pixel_grid
 from glnet_tf.inference.predictions import MIDDLE, Prediction, prediction_of, progress_bar
 from glnet_tf.inference.refined import RefinedFolder, before_and_after
+from glnet_tf.inference.report import Table, chart, path_from_above, write_report
 from glnet_tf.inference.task import Task
 from glnet_tf.losses.epipolar import epipolar_loss
 from glnet_tf.refinement.history import History
@@ -34,6 +36,15 @@ SHOWN: dict[str, Callable[..., Any]] = {
     "epipolar_px": np.mean,
     "moving_iou": np.mean,
 }
+
+
+# Trajectories that report.html shows, at most.
+MOST_PATHS = 8
+PROTOCOL = (
+    "Of the middle frames: AbsRel of depth up to 80 m, each image scaled by its median; end-point error of the flow, "
+    "pixels; rotation and direction of translation to the next frame, degrees (medians). _moving: on objects that "
+    "move by themselves; epipolar_px: distance of the flow elsewhere from the epipolar lines; moving_iou: of the mask."
+)
 
 
 def refine_source(task: Task, folder: Path) -> str:
@@ -62,8 +73,8 @@ def refine_source(task: Task, folder: Path) -> str:
             for i, number in enumerate(numbers):
                 row = {"reason": refined.reasons[i], "errors": errors_by_stage(truths[i], stages, refined.moving, i)}
                 row |= histories(refined, i)
-                said, picture = prediction_of(refined.final, i), sheet(snippet, refined, i)
-                results.add(source.label(number), row, size_of(source, number), said, picture)
+                said, pictures = prediction_of(refined.final, i), layers(snippet, refined, i)
+                results.add(source.label(number), row, size_of(source, number), said, pictures)
             bar.update(len(numbers))
     for name, run in runs(source, [index for index in indices if source.label(index) in results.rows]):
         motions = [np.array(results.rows[source.label(index)]["motions"]) for index in run]
@@ -86,10 +97,12 @@ def runs(source: Source, indices: Sequence[int]) -> Iterator[tuple[str, list[int
 
 def conclude(results: RefinedFolder, labels: Sequence[str]) -> str:
     """Writes table.json and the TensorBoard file of finished snippets, and returns the table to print."""
-    rows = [results.rows[label] for label in labels if label in results.rows]
+    labels = [label for label in labels if label in results.rows]
+    rows = [results.rows[label] for label in labels]
     table = summary(rows)
     write_bytes(results.folder / "table.json", json.dumps(table, indent=2).encode())
     _write_scalars(results.folder, rows)
+    _write_report(results, labels, table)
     return as_text(table, rows)
 
 
@@ -110,7 +123,8 @@ def errors_by_stage(
         errors[name] = snippet_errors(truth, *prediction.as_judged())
         if np.any(truth.moving):
             height, width = prediction.disparity.shape
-            moves = cv2.resize(np.float32(truth.moving[..., 0]), (width, height), interpolation=cv2.INTER_NEAREST) > 0
+            truly = np.asarray(truth.moving)[..., 0].astype(np.float32)
+            moves = cv2.resize(truly, (width, height), interpolation=cv2.INTER_NEAREST) > 0
             errors[name]["epipolar_px"] = epipolar_error(prediction, ~moves)
             said_to_move = moving[i, frame, ..., 0].numpy() > 0
             if name == list(stages)[-1]:
@@ -127,7 +141,7 @@ def epipolar_error(prediction: Prediction, mask: np.ndarray) -> float:
             grid + prediction.flow[np.newaxis],
             prediction.motions[np.newaxis, 1],
             prediction.intrinsics[np.newaxis],
-            np.float32(mask)[np.newaxis, ..., np.newaxis],
+            mask.astype(np.float32)[np.newaxis, ..., np.newaxis],
             "sampson",
         )[0]
     )
@@ -145,8 +159,8 @@ def stages_of(refined: Refined, alone: Predictions | None, mode: str) -> dict[st
     return {**stages, "pft_oft": refined.final}
 
 
-def sheet(snippet: Snippet, refined: Refined, i: int, frame: int = MIDDLE) -> np.ndarray:
-    """Returns the picture of a frame before and after."""
+def layers(snippet: Snippet, refined: Refined, i: int, frame: int = MIDDLE) -> dict[str, np.ndarray]:
+    """Returns the pictures of a frame before and after."""
     return before_and_after(
         snippet.images[i, frame].numpy(),
         prediction_of(refined.initial, i, frame),
@@ -201,6 +215,28 @@ def as_text(table: dict[str, dict[str, float]], rows: Sequence[dict[str, Any]]) 
     for kind in dict.fromkeys(reason.partition(":")[0] for reason in reasons):
         lines.append(f"{sum(reason.startswith(kind) for reason in reasons)} not: {kind}")
     return "\n".join(lines)
+
+
+def _write_report(results: RefinedFolder, labels: Sequence[str], table: dict[str, dict[str, float]]) -> None:
+    rows = [results.rows[label] for label in labels]
+    curves: dict[str, tuple[list[float], list[float]]] = {}
+    for part, name, step, value in _averages(rows):
+        if name == "total":
+            steps, values = curves.setdefault(part, ([], []))
+            steps.append(step)
+            values.append(value)
+    charts = [("The objective, averaged over the snippets", chart(curves, "iteration", "objective"))] if curves else []
+    files = sorted((results.folder / "trajectory").rglob("*.txt"))
+    paths = {file.stem: read_trajectory(file)[0] for file in files[:MOST_PATHS]}
+    if paths:
+        charts.append(("The camera's path from above", path_from_above(paths, "up to scale")))
+    names = list(dict.fromkeys(name for stage in table.values() for name in stage))
+    stages = [[stage, *(f"{values[x]:.4f}" if x in values else "" for x in names)] for stage, values in table.items()]
+    tables = [Table("Errors against the truth", ["refined", *names], stages, PROTOCOL)] if names else []
+    not_refined = sum(bool(row["reason"]) for row in rows)
+    lines = [f"{len(rows) - not_refined} of {len(rows)} snippets refined"]
+    frames = results.report_frames(labels)
+    write_report(results.folder / "report.html", f"Refinement in {results.folder.name}", lines, frames, charts, tables)
 
 
 def _write_scalars(folder: Path, rows: Sequence[dict[str, Any]]) -> None:

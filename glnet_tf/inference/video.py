@@ -19,8 +19,8 @@ from glnet_tf.inference.refining import (
     conclude,
     errors_by_stage,
     histories,
+    layers,
     runs,
-    sheet,
     size_of,
     stages_of,
 )
@@ -127,7 +127,7 @@ def _keep(
         shared = previous[0] + frames - start
         kept = shared - 1
         scale = scale_between(previous[1].disparity[-shared:], final.disparities[0][0, :shared, ..., 0].numpy())
-    final = _scaled(final, scale)
+    final = scaled(final, scale)
     for frame in range(kept, frames - 1):
         said = prediction_of(final, 0, frame)
         if not frame and previous is not None:
@@ -138,12 +138,12 @@ def _keep(
         errors = errors_by_stage(truth, stages_of(refined, None, mode), refined.moving, 0, frame)
         row = {"reason": refined.reasons[0], "scale": scale, "errors": errors}
         row |= histories(refined, 0) if frame == kept else {}
-        results.add(label, row, size_of(source, run[0]), said, sheet(snippet, refined, 0, frame))
+        results.add(label, row, size_of(source, run[0]), said, layers(snippet, refined, 0, frame))
     return Window(final.disparities[0][0, ..., 0].numpy(), final.poses[0, : frames - 1].numpy())
 
 
-def _scaled(predictions: Predictions, scale: float) -> Predictions:
-    """Predictions whose inverse depth is multiplied by `scale`, and lengths divided by it."""
+def scaled(predictions: Predictions, scale: float) -> Predictions:
+    """Returns predictions whose inverse depth is multiplied by `scale`, and lengths divided by it."""
     translation = predictions.poses[..., :3, 3:] / scale
     rigid = tf.concat([predictions.poses[..., :3, :3], translation], axis=-1)
     return predictions._replace(

@@ -69,11 +69,13 @@ class Refiner:
         signature = snippet_signature(*model.image_size, frames)
         weights = weights or loss_weights(loss, config.both_branches)
         self.predict = make_predict(model, signature)
-        self._pft = None if config.refine == "oft" else ParameterRefinement(model, weights, loss, config, signature)
+        self._pft = None
+        if config.refine in ("pft", "both"):
+            self._pft = ParameterRefinement(model, weights, loss, config, signature)
         free = model.source_of_intrinsics in ("learned", "predicted")
         refine_outputs = make_output_refinement(weights, loss, config, free)
         self._oft = None
-        if config.refine != "pft":
+        if config.refine in ("oft", "both"):
             self._oft = tf.function(
                 refine_outputs,
                 input_signature=[signature, finest_signature(signature), tf.TensorSpec([], tf.int32)],

@@ -1,0 +1,68 @@
+"""H.264 videos, written picture by picture."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Any
+
+import imageio_ffmpeg
+import numpy as np
+
+from glnet_tf.errors import DataError
+
+# Constant rate factor of x264: 18 is hardly told from the original, 28 is visibly coarse.
+QUALITY = "20"
+
+
+class Movie:
+    """Writes pictures of one size to an MP4 file, which appears when the movie is closed.
+
+    Args:
+      file: its path.
+      fps: pictures per second.
+    """
+
+    def __init__(self, file: Path, fps: float):
+        self._file, self._fps = file, fps
+        self._part = file.with_name(f".{file.stem}.{os.getpid()}.part.mp4")
+        self._writer: Any = None
+
+    def add(self, picture: np.ndarray) -> None:
+        """Adds a picture, [H, W, 3] uint8; an odd last row or column is left out, as H.264 asks for even sizes.
+
+        Raises:
+          DataError: it cannot be written.
+        """
+        height, width = (side // 2 * 2 for side in picture.shape[:2])
+        if self._writer is None:
+            self._writer = imageio_ffmpeg.write_frames(
+                str(self._part),
+                (width, height),
+                fps=self._fps,
+                macro_block_size=2,
+                output_params=["-crf", QUALITY],
+                ffmpeg_log_level="error",
+            )
+            self._writer.send(None)
+        try:
+            self._writer.send(np.ascontiguousarray(picture[:height, :width]))
+        except OSError as error:
+            raise DataError(f"{self._file}: cannot be written ({error}); choose a folder with space") from None
+
+    def close(self) -> None:
+        """Ends the movie and gives it its name; without a picture there is no file."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+            os.replace(self._part, self._file)
+
+    def abandon(self) -> None:
+        """Ends the movie without a file."""
+        if self._writer is not None:
+            with contextlib.suppress(Exception):
+                self._writer.close()
+            self._writer = None
+        with contextlib.suppress(OSError):
+            self._part.unlink()

@@ -1,0 +1,220 @@
+"""Depth, flow, motion and intrinsics of a stream of images, of which no more than one window is ever held."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import tensorflow as tf
+
+from glnet_tf.config import LossConfig, RefinementConfig
+from glnet_tf.data.frames import as_rgb
+from glnet_tf.data.pipeline import resize
+from glnet_tf.errors import DataError
+from glnet_tf.geometry.camera import resize_intrinsics
+from glnet_tf.inference.predictions import assume_intrinsics
+from glnet_tf.inference.video import scale_between, scaled
+from glnet_tf.refinement.runner import Refiner
+from glnet_tf.structures import Predictions, Snippet
+from glnet_tf.training.checkpoints import load_model
+
+# Frames that are predicted, and refined, together; neighbouring windows share one.
+WINDOW = 8
+SMALLEST_SIDE = 32
+PREDICT = RefinementConfig(refine="none", window=WINDOW)
+
+
+class FramePrediction(NamedTuple):
+    """What is said about one frame, at its own size; lengths are up to one scale.
+
+    Attributes:
+      image: [H, W, 3] uint8 RGB.
+      disparity: [H, W] inverse depth.
+      initial_disparity: [H, W] that before refinement, brought to the same median; None if nothing was to be refined.
+      flow: [H, W, 2] to the next frame, pixels; None for the last one.
+      moving: [H, W] bool, where flow and rigid flow disagree: the object moves by itself; None for the last frame.
+      pose: [4, 4] camera to world; the world is the first frame's camera.
+      intrinsics: [3, 3] K in pixels.
+      reason: why its window was not refined; empty if it was, or was not to be.
+    """
+
+    image: np.ndarray
+    disparity: np.ndarray
+    initial_disparity: np.ndarray | None
+    flow: np.ndarray | None
+    moving: np.ndarray | None
+    pose: np.ndarray
+    intrinsics: np.ndarray
+    reason: str
+
+    @property
+    def depth(self) -> np.ndarray:
+        """[H, W] depth z."""
+        return 1 / self.disparity
+
+
+def rescaled(said: FramePrediction, scale: float) -> FramePrediction:
+    """Returns a prediction whose lengths are multiplied by `scale`."""
+    pose = said.pose.copy()
+    pose[:3, 3] *= scale
+    initial = None if said.initial_disparity is None else said.initial_disparity / scale
+    return said._replace(disparity=said.disparity / scale, initial_disparity=initial, pose=pose)
+
+
+class _Held(NamedTuple):
+    """An image, [H, W, 3] uint8, and as the networks see it, [h, w, 3]."""
+
+    image: np.ndarray
+    fitted: tf.Tensor
+
+
+class _Window(NamedTuple):
+    """What is said about the frames of a window, in the scale of the video."""
+
+    images: list[_Held]
+    initial: Predictions
+    final: Predictions
+    moving: np.ndarray
+    reason: str
+
+
+class Predictor:
+    """A trained model for images of any size: `for said in Predictor(run_dir).predict(images): said.depth`.
+
+    Args:
+      run_dir: folder of a training run.
+      refinement: whether and how each window is refined; its `window` is the number of frames in one.
+      loss: the objective of the refinement.
+      intrinsics: [3, 3] K in pixels of the images, for models that were trained with a given K; None: a K of the
+        model's field of view is assumed.
+
+    Raises:
+      CheckpointError: the folder holds no model.
+    """
+
+    def __init__(
+        self,
+        run_dir: str | Path,
+        refinement: RefinementConfig = PREDICT,
+        loss: LossConfig | None = None,
+        intrinsics: np.ndarray | None = None,
+    ):
+        self.model, self.architecture = load_model(run_dir)
+        self.intrinsics = intrinsics
+        # One K for all windows: it is not a window's own to refine.
+        self._config = dataclasses.replace(refinement, oft_intrinsics_rate=0.0)
+        self._loss = loss or LossConfig()
+        self._refiners: dict[int, Refiner] = {}
+
+    def predict(self, images: Iterable[np.ndarray]) -> Iterator[FramePrediction]:
+        """Yields what is said about every image, in order; it runs ahead of the caller by one window.
+
+        Args:
+          images: of one size, see data.frames.as_rgb; of a video in the order of time. Of a single image, only the
+            depth means anything.
+
+        Raises:
+          DataError: an image cannot be used.
+        """
+        held: deque[_Held] = deque(maxlen=self._config.window)
+        new, pose, previous = 0, np.eye(4), None
+        for image in images:
+            held.append(self._fitted(image, held[0].image.shape if held else None))
+            new += 1
+            if len(held) == held.maxlen and new >= len(held) - (previous is not None):
+                previous = self._window(list(held), new, previous)
+                for frame in range(max(len(held) - 1 - new, 0), len(held) - 1):
+                    said, pose = self._said(previous, frame, pose)
+                    yield said
+                new = 0
+        if new:
+            window = self._window(list(held), new, previous)
+            for frame in range(max(len(held) - 1 - new, 0), len(held) - 1):
+                said, pose = self._said(window, frame, pose)
+                yield said
+            previous = window
+        if previous is not None:
+            yield self._said(previous, len(held) - 1, pose)[0]
+
+    def _fitted(self, image: np.ndarray, size: tuple[int, ...] | None) -> _Held:
+        image = as_rgb(image)
+        height, width = image.shape[:2]
+        if min(height, width) < SMALLEST_SIDE:
+            raise DataError(
+                f"an image has {width}x{height} pixels: expected at least {SMALLEST_SIDE} either way; give larger ones"
+            )
+        if size is not None and image.shape != size:
+            raise DataError(
+                f"an image has {width}x{height} pixels, the one before {size[1]}x{size[0]}: expected images of one size"
+            )
+        return _Held(image, resize(image[np.newaxis], self.model.image_size)[0])
+
+    def _window(self, held: list[_Held], new: int, previous: _Window | None) -> _Window:
+        """Predicts and refines a window, in the scale of the one before, with which it shares all but `new` frames."""
+        # One image alone is its own neighbour.
+        fitted = [frame.fitted for frame in held] * (2 if len(held) == 1 else 1)
+        count = len(fitted)
+        if count not in self._refiners:
+            self._refiners[count] = Refiner(self.model, self._loss, self._config, count)
+        refined = self._refiners[count](self._snippet(tf.stack(fitted)[tf.newaxis], held[0].image.shape))
+        shared = len(held) - new
+        factor = 1.0
+        if previous is not None and self._config.refine != "none":
+            last = len(previous.images)
+            earlier = previous.final.disparities[0][0, last - shared : last, ..., 0].numpy()
+            factor = scale_between(earlier, refined.final.disparities[0][0, :shared, ..., 0].numpy())
+        return _Window(
+            images=held,
+            initial=refined.initial,
+            final=scaled(refined.final, factor),
+            moving=refined.moving[0, ..., 0].numpy() > 0,
+            reason="" if self._config.refine == "none" else refined.reasons[0],
+        )
+
+    def _snippet(self, images: tf.Tensor, size: tuple[int, ...]) -> Snippet:
+        intrinsics = np.zeros((3, 3), np.float32) if self.intrinsics is None else np.float32(self.intrinsics)
+        if self.intrinsics is not None:
+            intrinsics = resize_intrinsics(intrinsics, (size[0], size[1]), self.model.image_size)
+        snippet = Snippet(
+            images=images,
+            intrinsics=tf.convert_to_tensor(intrinsics)[tf.newaxis],
+            camera=tf.constant([-1]),
+            index=tf.zeros([1], tf.int64),
+            mirrored=tf.constant([False]),
+        )
+        return assume_intrinsics(snippet, self.model)
+
+    def _said(self, window: _Window, frame: int, pose: np.ndarray) -> tuple[FramePrediction, np.ndarray]:
+        """What a window says about one of its frames, whose camera to world is given; and the next frame's."""
+        image = window.images[frame].image
+        height, width = image.shape[:2]
+        disparity = cv2.resize(window.final.disparities[0][0, frame, ..., 0].numpy(), (width, height))
+        initial = None
+        if self._config.refine != "none":
+            initial = cv2.resize(window.initial.disparities[0][0, frame, ..., 0].numpy(), (width, height))
+            initial *= np.median(disparity) / np.median(initial)
+        flow = moving = None
+        following = pose
+        if frame < len(window.images) - 1:
+            small = window.final.flows[0][0, frame].numpy()
+            ratio = np.array([width / small.shape[1], height / small.shape[0]], np.float32)
+            flow = cv2.resize(small, (width, height)) * ratio
+            moves = window.moving[frame].astype(np.uint8)
+            moving = cv2.resize(moves, (width, height), interpolation=cv2.INTER_NEAREST) > 0
+            following = pose @ np.linalg.inv(window.final.poses[0, frame].numpy().astype(np.float64))
+        said = FramePrediction(
+            image=image,
+            disparity=disparity,
+            initial_disparity=initial,
+            flow=flow,
+            moving=moving,
+            pose=pose,
+            intrinsics=resize_intrinsics(window.final.intrinsics[0], self.model.image_size, (height, width)).numpy(),
+            reason=window.reason,
+        )
+        return said, following
