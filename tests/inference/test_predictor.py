@@ -1,0 +1,142 @@
+"""Predictions of a stream of images in windows, by networks that are told what to say, and what is written of them."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import trimesh
+
+from glnet_tf.config import RefinementConfig
+from glnet_tf.data.frames import Frames
+from glnet_tf.data.trajectory_files import read_trajectory
+from glnet_tf.errors import DataError
+from glnet_tf.inference import predictor
+from glnet_tf.inference.point_cloud import MOST_POINTS, PointCloud
+from glnet_tf.inference.predictions import read_depth, read_flow
+from glnet_tf.inference.predictor import Predictor
+from glnet_tf.inference.written import Pictures, PredictionFolder
+from glnet_tf.models.glnet import both_ways
+from glnet_tf.refinement.runner import Refined
+from glnet_tf.structures import Predictions, Snippet
+
+HEIGHT, WIDTH = 32, 96
+
+
+class Told:
+    """Inverse depth is the images' brightness, in another scale in every window; each motion is a step ahead."""
+
+    windows: list[list[int]] = []
+
+    def __init__(self, model, loss, config, frames=3):
+        self.config, self.frames = config, frames
+
+    def __call__(self, snippet: Snippet) -> Refined:
+        assert snippet.images.shape[1] == self.frames
+        brightness = tf.reduce_mean(snippet.images, axis=-1, keepdims=True)
+        Told.windows.append([int(x * 255 + 0.5) for x in tf.reduce_mean(brightness, axis=[2, 3, 4])[0]])
+        scale = 1.0 if self.config.refine == "none" else float(len(Told.windows))
+        pairs = 2 * (self.frames - 1)
+        forward = tf.eye(4, batch_shape=[1, self.frames - 1]).numpy()
+        forward[..., 2, 3] = -1 / scale
+        initial = Predictions(
+            (scale * brightness,), (tf.ones([1, pairs, HEIGHT, WIDTH, 2]),), both_ways(tf.constant(forward)),
+            snippet.intrinsics,
+        )  # fmt: skip
+        moving = np.zeros([1, pairs, HEIGHT, WIDTH, 1], np.float32)
+        moving[:, :, :, :48] = 1
+        return Refined(initial, initial, None, tf.constant(moving), None, None, ("",))
+
+
+@pytest.fixture
+def told(monkeypatch):
+    Told.windows = []
+    model = SimpleNamespace(field_of_view=60.0, image_size=(HEIGHT, WIDTH))
+    monkeypatch.setattr(predictor, "load_model", lambda run_dir: (model, None))
+    monkeypatch.setattr(predictor, "Refiner", Told)
+
+
+def images(count: int, size=(40, 120)) -> list[np.ndarray]:
+    return [np.full((*size, 3), 100 + i, np.uint8) for i in range(count)]
+
+
+@pytest.mark.parametrize("refine", ["none", "oft"])
+@pytest.mark.parametrize("count", [1, 2, 5, 8, 9, 15, 16, 20])
+def test_every_image_once_in_order_in_one_scale(told, count, refine):
+    config = RefinementConfig(refine=refine, window=8)
+    said = list(Predictor("run", config).predict(iter(images(count))))
+    assert len(said) == count
+    depths = np.array([frame.disparity.mean() for frame in said])
+    np.testing.assert_allclose(depths / depths[0], (100 + np.arange(count)) / 100, rtol=1e-5)
+    positions = np.array([frame.pose[:3, 3] for frame in said])
+    np.testing.assert_allclose(positions, np.arange(count)[:, np.newaxis] * [0, 0, 1.0], atol=1e-5)
+    assert [frame.flow is None for frame in said] == [False] * (count - 1) + [True]
+    assert all(frame.disparity.shape == (40, 120) and frame.image.shape == (40, 120, 3) for frame in said)
+    for frame in said[:-1]:
+        np.testing.assert_allclose(frame.flow[5, 5], [120 / WIDTH, 40 / HEIGHT])
+        assert frame.moving[:, :59].all() and not frame.moving[:, 61:].any()
+    seen = [number for window in Told.windows for number in window]
+    assert set(seen) == set(range(100, 100 + count)) and len(seen) <= count + 2 * 8
+
+
+def test_a_stream_is_not_read_further_than_a_window(told):
+    read = []
+
+    def stream():
+        for image in images(40):
+            read.append(image)
+            yield image
+
+    said = Predictor("run").predict(stream())
+    for done in range(1, 30):
+        next(said)
+        assert len(read) <= done + 8
+
+
+def test_given_intrinsics_come_back_and_images_that_do_not_fit_are_refused(told):
+    K = np.array([[90.0, 0, 60], [0, 80, 20], [0, 0, 1]], np.float32)
+    said = list(Predictor("run", intrinsics=K).predict(images(3)))
+    np.testing.assert_allclose(said[1].intrinsics, K, rtol=1e-5)
+    with pytest.raises(DataError, match="120x20 pixels: expected at least 32"):
+        list(Predictor("run").predict(images(3, (20, 120))))
+    with pytest.raises(DataError, match="expected images of one size"):
+        list(Predictor("run").predict(images(1) + images(1, (50, 120))))
+
+
+def test_what_is_written_reads_back(told, tmp_path):
+    folder, pictures = PredictionFolder(tmp_path / "out", 10.0), Pictures()
+    said = list(Predictor("run", RefinementConfig(refine="oft", window=4)).predict(images(6)))
+    for number, frame in enumerate(said):
+        folder.add(f"{number:06d}", frame, pictures.draw(frame), metric=False)
+    notes = {"input": "x", "unit": "up to scale", "seconds": 1.0, "refinement": {"refine": "oft"}, "remarks": ["cut"]}
+    folder.close(notes)
+    out = tmp_path / "out"
+    np.testing.assert_allclose(read_depth(out / "depth/000003.npz"), said[3].depth)
+    note = json.loads((out / "prediction.json").read_text())
+    png = read_depth(out / "depth/000003.png") * 256 / note["depth_png_scale"]
+    np.testing.assert_allclose(png, said[3].depth, rtol=1e-3)
+    for suffix in (".flo", ".png"):
+        np.testing.assert_allclose(read_flow(out / f"flow/000003{suffix}"), said[3].flow, atol=1 / 128)
+    for name in ("trajectory.txt", "trajectory.tum"):
+        np.testing.assert_allclose(read_trajectory(out / name)[0][5, 2, 3], 5, rtol=1e-5)
+    intrinsics = json.loads((out / "intrinsics.json").read_text())
+    assert intrinsics["width"] == 120 and intrinsics["fx"]["std"] < 1e-3
+    movie = Frames(str(out / "video.mp4"))
+    assert movie.count == 5 and len(list(movie)) == 5
+    cloud = trimesh.load(out / "cloud.ply")
+    # What moves, on the left, is left out; of the last frame nobody knows what moves.
+    assert len(cloud.vertices) > 1000 and 0 < (cloud.vertices[:, 0] < -0.2).mean() < 0.2
+    page = (out / "report.html").read_text()
+    assert "cut" in page and page.count("data:image/jpeg") > 20 and "depth_before" in page and "http" not in page
+
+
+def test_a_point_cloud_stays_bounded(told):
+    frame = list(Predictor("run").predict(images(2, (200, 300))))[0]
+    cloud = PointCloud()
+    for _ in range(60):
+        cloud.add(frame)
+    points, colours = cloud.arrays()
+    assert MOST_POINTS / 4 < len(points) <= MOST_POINTS and len(points) == len(colours)
