@@ -34,7 +34,8 @@ EXTRAS = {
         "scipy>=1.11",
     ],
     "eval": ["evo>=1.26,<2"],
-    "export": ["onnxruntime>=1.16", "tf2onnx>=1.16,<2"],
+    # Later releases of onnx need a NumPy that TensorFlow 2.15 excludes.
+    "export": ["onnx>=1.14,<1.18", "onnxruntime>=1.16", "tf2onnx>=1.16,<2"],
 }
 
 setup(

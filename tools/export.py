@@ -1,4 +1,4 @@
-"""Exports a trained run for serving: python tools/export.py --run_dir=RUN --output_dir=SAVED_MODEL"""
+"""Exports a trained run for serving: python tools/export.py --run_dir=RUN --output_dir=DIR [--format=...]"""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from glnet_tf.errors import ConfigError
 
 define(LossConfig, RefinementConfig)
 flags.DEFINE_string("run_dir", "", "folder of the training run")
-flags.DEFINE_string("output_dir", "", "folder for the SavedModel; it must not exist yet")
+flags.DEFINE_string("output_dir", "", "folder for the files; for a SavedModel it must not exist yet")
+flags.DEFINE_enum(
+    "format",
+    "saved_model",
+    ("saved_model", "tflite", "onnx"),
+    "saved_model: depth, flow, camera and refinement; tflite, onnx: depth alone",
+)
 
 
 def main() -> None:
@@ -22,11 +28,18 @@ def main() -> None:
             raise ConfigError(f"--{name}=: expected a folder")
     # TensorFlow takes seconds to import: only once the flags are known to be right.
     from glnet_tf.data.work import make_folder
-    from glnet_tf.inference.export import export_saved_model
+    from glnet_tf.inference.export import export_onnx, export_saved_model, export_tflite
     from glnet_tf.training.checkpoints import load_model
 
     model, _ = load_model(flags.FLAGS.run_dir)
     folder = Path(flags.FLAGS.output_dir)
+    if flags.FLAGS.format != "saved_model":
+        write = export_tflite if flags.FLAGS.format == "tflite" else export_onnx
+        for exported in write(model, make_folder(folder, "output_dir")):
+            print(
+                f"{exported.file}: {exported.size / 1e6:.2f} MB, largest relative difference {exported.difference:.1e}"
+            )
+        return
     make_folder(folder.parent, "output_dir")
     differences = export_saved_model(model, loss, config, folder)
     height, width = model.image_size

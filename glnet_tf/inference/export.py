@@ -1,16 +1,17 @@
-"""A trained model as a SavedModel that serves with nothing but TensorFlow."""
+"""A trained model for serving: as a SavedModel that needs nothing but TensorFlow; its depth as TFLite or ONNX."""
 
 from __future__ import annotations
 
 import os
 import shutil
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from glnet_tf.config import LossConfig, RefinementConfig
+from glnet_tf.data.formats import write_bytes
 from glnet_tf.errors import DataError
 from glnet_tf.geometry.sampling import plain_sampling
 from glnet_tf.inference.predictions import MIDDLE, assume_intrinsics
@@ -21,6 +22,7 @@ from glnet_tf.refinement.runner import finest
 from glnet_tf.structures import FRAMES, Snippet
 
 Outputs = dict[str, tf.Tensor]
+ONNX_OPSET = 17
 
 
 class Serving(tf.Module):
@@ -129,11 +131,84 @@ def export_saved_model(model: GLNet, loss: LossConfig, config: RefinementConfig,
         # Not compiled: the model as it is, with its own sampling.
         ours, theirs = getattr(serving, name).python_function(**inputs), written[name](**inputs)
         for output, value in ours.items():
-            largest = float(tf.reduce_max(tf.abs(value)))
-            error = float(tf.reduce_max(tf.abs(value - theirs[output])))
-            differences[f"{name}/{output}"] = error / largest
+            differences[f"{name}/{output}"] = _difference(value, theirs[output])
     os.rename(temporary, folder)
     return differences
+
+
+class ExportedDepth(NamedTuple):
+    """A file with DepthNet.
+
+    Attributes:
+      file: its path.
+      size: bytes.
+      difference: the largest difference of its inverse depth from the model's, relative to the largest value.
+    """
+
+    file: Path
+    size: int
+    difference: float
+
+
+def export_tflite(model: GLNet, folder: Path) -> list[ExportedDepth]:
+    """Writes depth.tflite (float32) and depth_float16.tflite (weights in half precision): one image to inverse depth.
+
+    Args:
+      model: trained.
+      folder: existing.
+    """
+    depth = _depth_of(model, batch=1)
+    image = _samples(model)["depth"]["images"][:1]
+    holder = tf.Module()
+    holder.parameters = model.variables
+    exported = []
+    for name, types in (("depth.tflite", []), ("depth_float16.tflite", [tf.float16])):
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([depth.get_concrete_function()], holder)
+        if types:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.target_spec.supported_types = types
+        content = converter.convert()
+        interpreter = tf.lite.Interpreter(model_content=content)
+        interpreter.allocate_tensors()
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image)
+        interpreter.invoke()
+        theirs = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+        write_bytes(folder / name, content)
+        exported.append(ExportedDepth(folder / name, len(content), _difference(depth(image), theirs)))
+    return exported
+
+
+def export_onnx(model: GLNet, folder: Path) -> list[ExportedDepth]:
+    """Writes depth.onnx: images [B, H, W, 3] to inverse depth, any batch; checked in onnxruntime.
+
+    Args:
+      model: trained.
+      folder: existing.
+
+    Raises:
+      DataError: tf2onnx or onnxruntime is not installed.
+    """
+    try:
+        import onnxruntime
+        import tf2onnx
+    except ImportError as error:
+        raise DataError(f"--format=onnx: {error.name} is not installed; pip install 'glnet_tf[export]'") from None
+    depth = _depth_of(model, batch=None)
+    images = _samples(model)["depth"]["images"]
+    content = tf2onnx.convert.from_function(depth, depth.input_signature, opset=ONNX_OPSET)[0].SerializeToString()
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    theirs = session.run(None, {session.get_inputs()[0].name: images.numpy()})[0]
+    write_bytes(folder / "depth.onnx", content)
+    return [ExportedDepth(folder / "depth.onnx", len(content), _difference(depth(images), theirs))]
+
+
+def _depth_of(model: GLNet, batch: int | None) -> Any:
+    signature = [tf.TensorSpec([batch, *model.image_size, 3], tf.float32, name="images")]
+    return tf.function(lambda images: model.depth_net(images)[0], input_signature=signature, autograph=False)
+
+
+def _difference(ours: tf.Tensor, theirs: Any) -> float:
+    return float(tf.reduce_max(tf.abs(ours - theirs)) / tf.reduce_max(tf.abs(ours)))
 
 
 def _samples(model: GLNet) -> dict[str, dict[str, tf.Tensor]]:

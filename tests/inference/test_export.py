@@ -101,3 +101,25 @@ def test_the_tool_asks_for_its_folders(tmp_path):
     tool = Path(__file__).resolve().parents[2] / "tools" / "export.py"
     done = subprocess.run([sys.executable, str(tool), "--run_dir=x"], capture_output=True, text=True)
     assert done.returncode == 2 and "--output_dir=: expected a folder" in done.stderr
+
+
+def test_depth_as_tflite(tmp_path):
+    whole, half = export.export_tflite(Small(), tmp_path)
+    assert whole.difference < 1e-6 and half.difference < 1e-2
+    for exported in (whole, half):
+        assert exported.file.stat().st_size == exported.size
+    interpreter = tf.lite.Interpreter(model_path=str(whole.file))
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], np.ones((1, HEIGHT, WIDTH, 3), np.float32))
+    interpreter.invoke()
+    np.testing.assert_allclose(interpreter.get_tensor(interpreter.get_output_details()[0]["index"]), 2.1, rtol=1e-6)
+
+
+def test_depth_as_onnx(tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime", reason="the extra export is not installed")
+    pytest.importorskip("tf2onnx", reason="the extra export is not installed")
+    (exported,) = export.export_onnx(Small(), tmp_path)
+    assert exported.difference < 1e-6
+    session = onnxruntime.InferenceSession(str(exported.file))
+    said = session.run(None, {"images": np.ones((5, HEIGHT, WIDTH, 3), np.float32)})[0]
+    np.testing.assert_allclose(said, np.full((5, HEIGHT, WIDTH, 1), 2.1), rtol=1e-6)
