@@ -61,6 +61,7 @@ def refine_source(task: Task, folder: Path) -> str:
     results = RefinedFolder(folder, task.settings())
     todo = [index for index in indices if source.label(index) not in results.rows]
     refiner = Refiner(task.model, task.loss, config)
+    carried = CarriedParameters(task, folder)
     with progress_bar(len(indices), "refining", "snippet", len(indices) - len(todo)) as bar:
         for snippet in task.snippets(todo):
             numbers = snippet.index.numpy().tolist()
@@ -75,11 +76,34 @@ def refine_source(task: Task, folder: Path) -> str:
                 row |= histories(refined, i)
                 said, pictures = prediction_of(refined.final, i), layers(snippet, refined, i)
                 results.add(source.label(number), row, size_of(source, number), said, pictures)
+            carried.keep()
             bar.update(len(numbers))
     for name, run in runs(source, [index for index in indices if source.label(index) in results.rows]):
         motions = [np.array(results.rows[source.label(index)]["motions"]) for index in run]
         results.write_trajectory(name, [motions[0][0], *(pair[1] for pair in motions)])
     return conclude(results, [source.label(index) for index in indices])
+
+
+class CarriedParameters:
+    """Keeps the parameters that policy "sequence" carries on, so that an interrupted refinement goes on with them.
+
+    Args:
+      task: whose model gets the parameters that were kept, if there are any.
+      folder: of the results.
+    """
+
+    def __init__(self, task: Task, folder: Path):
+        self._manager = None
+        if task.config.policy == "sequence" and task.config.refine in ("pft", "both"):
+            checkpoint = tf.train.Checkpoint(model=task.model)
+            self._manager = tf.train.CheckpointManager(checkpoint, str(folder / "carried"), max_to_keep=1)
+            if self._manager.latest_checkpoint is not None:
+                checkpoint.restore(self._manager.latest_checkpoint).assert_existing_objects_matched()
+
+    def keep(self) -> None:
+        """Keeps the parameters as they are; nothing with policy "snippet"."""
+        if self._manager is not None:
+            self._manager.save()
 
 
 def runs(source: Source, indices: Sequence[int]) -> Iterator[tuple[str, list[int]]]:

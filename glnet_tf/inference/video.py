@@ -16,6 +16,7 @@ from glnet_tf.errors import DataError
 from glnet_tf.inference.predictions import prediction_of, progress_bar
 from glnet_tf.inference.refined import RefinedFolder, write_npz
 from glnet_tf.inference.refining import (
+    CarriedParameters,
     conclude,
     errors_by_stage,
     histories,
@@ -58,6 +59,7 @@ def refine_video(task: Task, folder: Path) -> str:
     results = RefinedFolder(folder, task.settings())
     config = dataclasses.replace(task.config, oft_intrinsics_rate=0.0)
     refiner = Refiner(task.model, task.loss, config, frames)
+    carried = CarriedParameters(task, folder)
     videos = [(name, run) for name, run in runs(source, task.indices) if len(run) + 2 >= frames]
     if not videos:
         raise DataError(f"{source.name}: no {frames} frames follow each other; give a smaller --window")
@@ -76,6 +78,7 @@ def refine_video(task: Task, folder: Path) -> str:
                     window = _keep(results, source, run, start, snippet, refined, config.refine, previous)
                     file.parent.mkdir(parents=True, exist_ok=True)
                     write_npz(file, **window._asdict())
+                    carried.keep()
                 motions += list(window.motions[len(motions) - start :])
                 previous = start, window
                 bar.update()

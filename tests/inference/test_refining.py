@@ -114,6 +114,32 @@ def test_every_snippet_and_only_what_is_missing_again(tmp_path):
         refine_source(task(MODEL, range(6), RefinementConfig(refine="oft"), "another"), tmp_path)
 
 
+@pytest.mark.parametrize("window", [3, 4])
+def test_a_resumed_sequence_goes_on_with_the_parameters_that_it_carried(tmp_path, monkeypatch, window):
+    class Carrying(Told):
+        def __init__(self, model, *arguments):
+            super().__init__(model, *arguments)
+            self.model = model
+
+        def __call__(self, snippet, outputs_only=False):
+            self.model.passed.assign_add(1)
+            return super().__call__(snippet)
+
+    for module in (refining, video):
+        monkeypatch.setattr(module, "Refiner", Carrying)
+    model = tf.Module()
+    model.passed = tf.Variable(0)
+    model.__dict__.update(vars(MODEL))
+    config = RefinementConfig(refine="pft", policy="sequence", window=window)
+    refine = refine_source if window == 3 else refine_video
+    count = len(open_source(DATA, "all"))
+    refine(task(model, range(4), config), tmp_path)
+    done = int(model.passed)
+    model.passed.assign(0)
+    refine(task(model, range(count), config), tmp_path)
+    assert 0 < done < int(model.passed)
+
+
 def test_a_gap_ends_a_trajectory(tmp_path):
     run(tmp_path, every=2)
     assert {file.name for file in (tmp_path / "trajectory").glob("*.txt")} == {

@@ -1,0 +1,71 @@
+"""tools/predict.py end to end on a run that learned nothing, and bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import tensorflow as tf
+
+from glnet_tf.config import ModelConfig
+from glnet_tf.training.checkpoints import Architecture, claim
+
+TOOL = Path(__file__).resolve().parents[2] / "tools" / "predict.py"
+HEIGHT, WIDTH = 32, 96
+
+
+def predict(*arguments: object) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, str(TOOL), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )
+
+
+def test_a_folder_of_images_with_a_damaged_one(tmp_path):
+    config = ModelConfig(
+        encoder="efficientnet_lite0", encoder_weights="none", flow_net="matching", camera_net="solved",
+        intrinsics="learned",
+    )  # fmt: skip
+    architecture = Architecture(config, HEIGHT, WIDTH, ("street",), (WIDTH / HEIGHT,))
+    claim(tmp_path / "run", architecture)
+    model = architecture.build()
+    model.build_variables()
+    tf.train.CheckpointManager(tf.train.Checkpoint(model=model), str(tmp_path / "run" / "latest"), 1).save()
+    texture = np.random.default_rng(0).integers(0, 256, (12, 40, 3), np.uint8)
+    (tmp_path / "in").mkdir()
+    for number in range(5):
+        image = cv2.resize(np.roll(texture, number, axis=1), (130, 50))
+        cv2.imwrite(str(tmp_path / f"in/{number}.png"), image[..., 0] if number == 2 else image)
+    (tmp_path / "in/3.png").write_bytes(b"no image")
+    done = predict(f"--input={tmp_path}/in", f"--run_dir={tmp_path}/run", f"--output_dir={tmp_path}/out")
+    assert done.returncode == 0, done.stderr
+    assert "4 frames" in done.stdout and "up to scale" in done.stdout and "3.png" in done.stderr
+    out = tmp_path / "out"
+    assert sorted(file.name for file in (out / "depth").glob("*.npz")) == ["0.npz", "1.npz", "2.npz", "4.npz"]
+    assert sorted(file.name for file in (out / "flow").glob("*.flo")) == ["0.flo", "1.flo", "2.flo"]
+    note = json.loads((out / "prediction.json").read_text())
+    assert note["frames"] == 4 and note["unit"] == "up to scale" and "3.png" in note["remarks"][0]
+    for name in ("report.html", "video.mp4", "cloud.ply", "intrinsics.json", "trajectory.txt", "trajectory.tum"):
+        assert (out / name).stat().st_size > 0
+    again = predict(f"--input={tmp_path}/in", f"--run_dir={tmp_path}/run", f"--output_dir={tmp_path}/out")
+    assert again.returncode == 2 and "expected a new or empty folder" in again.stderr
+
+
+def test_bad_input(tmp_path):
+    here = [f"--run_dir={tmp_path}", f"--output_dir={tmp_path}/out"]
+    for arguments, expected in (
+        (here, "--input=: expected a path"),
+        ([*here, f"--input={tmp_path}/missing"], "missing: not found"),
+        ([*here, f"--input={tmp_path}", "--scale=2", "--camera_height=1.6"], "expected one of them"),
+        ([*here, f"--input={tmp_path}", "--refine=all"], "--refine=all: expected one of none, pft, oft, both"),
+    ):
+        done = predict(*arguments)
+        assert done.returncode == 2 and expected in done.stderr, done.stderr
+        assert not done.stdout
