@@ -44,6 +44,10 @@ def main() -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"--output_dir={folder}: expected a new or empty folder; choose another, or empty it")
     loss, config = config_from_flags(LossConfig), config_from_flags(RefinementConfig)
+    if config.epochs or config.policy == "sequence":
+        raise ConfigError(
+            "--epochs, --policy=sequence: expected none of them here; tools/refine.py adapts the networks"
+        )
     # TensorFlow takes seconds to import: only once the flags are known to be right.
     from glnet_tf.data.calibration import read_intrinsics
     from glnet_tf.data.frames import Frames

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from tensorboard.plugins.mesh.summary_v2 import mesh
 
-from glnet_tf.geometry.camera import MIN_DEPTH, pixel_grid
+from glnet_tf.geometry.camera import MIN_DEPTH, pixel_grid, unproject
 from glnet_tf.losses.objective import Comparison, compare, flow_agrees
 from glnet_tf.losses.photometric import rigid_wins
 from glnet_tf.pictures import branch_picture, depth_picture, flow_picture, flow_scale, image_picture, mask_picture, tile
@@ -47,6 +48,11 @@ class Summaries:
         with self._writers["train"].as_default():
             for name, picture in board.items():
                 tf.summary.image(name, picture[np.newaxis], step)
+
+    def points(self, step: int, points: np.ndarray, colours: np.ndarray) -> None:
+        """Writes a point cloud of a step for the mesh plugin: [N, 3] each, colours uint8."""
+        with self._writers["train"].as_default():
+            mesh("points", points[np.newaxis], colors=colours[np.newaxis], step=step)
 
     def focal(self, step: int, cameras: Sequence[str], fx: Sequence[float], fy: Sequence[float]) -> None:
         """Writes the focal lengths, in pixels of the network's image, of every camera."""
@@ -100,6 +106,14 @@ def explain(snippet: Snippet, predictions: Predictions, alpha: float) -> dict[st
         "branch": branch_picture(rigid_won[FORWARD, ..., 0].numpy(), pair.flow_valid[..., 0]),
         "agreement": mask_picture(agreement[FORWARD, ..., 0].numpy(), frame),
     }
+
+
+def point_cloud(snippet: Snippet, predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
+    """Returns frame t of a batch's first snippet as points, [N, 3] x right, y up, z back, and their colours, uint8."""
+    disparity = predictions.disparities[0][:1, 1]
+    pixels = pixel_grid(*disparity.shape[1:3])[tf.newaxis]
+    points = tf.reshape(unproject(pixels, 1 / disparity, predictions.intrinsics[:1]), [-1, 3]).numpy()
+    return points * [1, -1, -1], image_picture(snippet.images[0, 1].numpy()).reshape(-1, 3)
 
 
 def _rigid_flow(pair: Comparison) -> np.ndarray:

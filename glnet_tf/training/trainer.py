@@ -27,7 +27,7 @@ from glnet_tf.structures import Snippet, snippet_signature
 from glnet_tf.training.checkpoints import Architecture, Checkpoints, claim, write_text
 from glnet_tf.training.monitor import CollapseMonitor
 from glnet_tf.training.step import StepResult, make_optimizers, make_train_step
-from glnet_tf.training.summaries import Summaries, explain
+from glnet_tf.training.summaries import Summaries, explain, point_cloud
 from glnet_tf.training.validation import make_objective, validate
 
 
@@ -172,7 +172,9 @@ class Trainer:
             if fx is not None:
                 summaries.focal(step, self.source.cameras, fx, fy)
         if step % self.training.summary_steps == 0:
-            summaries.pictures(step, explain(snippet, self.predict(snippet), self._alpha))
+            predictions = self.predict(snippet)
+            summaries.pictures(step, explain(snippet, predictions, self._alpha))
+            summaries.points(step, *point_cloud(snippet, predictions))
 
     def focal_lengths(self) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Returns the learned fx and fy of every camera, [C] each in pixels of the network's images, or None twice."""

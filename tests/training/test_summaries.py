@@ -9,7 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from glnet_tf.pictures import FLOW_COLOUR, RIGID_COLOUR, flow_picture, image_picture
 from glnet_tf.structures import PAIRS, Predictions, Snippet
-from glnet_tf.training.summaries import BOARD, Summaries, board, explain
+from glnet_tf.training.summaries import BOARD, Summaries, board, explain, point_cloud
 
 HEIGHT, WIDTH, HALF, SHIFT = 24, 64, 32, 2
 # Away from the seam in the middle, the image's border and the 3x3 windows that reach over them.
@@ -107,11 +107,19 @@ def test_masks_show_the_frame_where_they_are_set(explained):
     def is_set(name, region):
         return (explained[name][region] == frame[region]).all(axis=-1)
 
-    assert is_set("agreement", LEFT).all() and not is_set("agreement", RIGHT).any()
     assert is_set("rigid_visible", np.s_[:, : -SHIFT - 1]).all()
     assert not is_set("rigid_visible", np.s_[:, -SHIFT:]).any()
     assert is_set("flow_visible", np.s_[HEIGHT // 2 :, 1 : HALF - 4]).all() and is_set("flow_visible", RIGHT).all()
     assert not is_set("flow_visible", np.s_[: HEIGHT // 2, 1 : HALF - 2 * SHIFT]).any()
+
+
+def test_flow_and_rigid_flow_agree_where_they_are_alike(scene):
+    frame, snippet, predictions = scene
+    flows = predictions.flows[0].numpy()
+    flows[0, PAIRS.index((1, 2)), :, :HALF] = [SHIFT, 0]
+    agreement = explain(snippet, predictions._replace(flows=(tf.constant(flows),)), alpha=0.85)["agreement"]
+    is_set = (agreement == image_picture(frame)).all(axis=-1)
+    assert is_set[LEFT].all() and not is_set[RIGHT].any()
 
 
 def test_points_behind_the_camera_have_no_rigid_flow(scene):
@@ -161,3 +169,19 @@ def test_what_was_written_is_on_the_disk_before_the_end(tmp_path):
     summaries.pictures(1, {"frame": np.zeros((4, 4, 3), np.uint8)})
     assert set(read_back(tmp_path / "tensorboard" / "train")) == {"total", "frame"}
     summaries.close()
+
+
+def test_the_point_cloud_reads_back(scene, tmp_path):
+    frame, snippet, predictions = scene
+    points, colours = point_cloud(snippet, predictions)
+    x, y = np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT))
+    np.testing.assert_allclose(points[:, 0].reshape(HEIGHT, WIDTH), (x - 31.5) / 4, rtol=1e-5)
+    np.testing.assert_allclose(points[:, 1].reshape(HEIGHT, WIDTH), -(y - 11.5) / 4, rtol=1e-5)
+    np.testing.assert_allclose(points[:, 2], -10, rtol=1e-6)
+    summaries = Summaries(tmp_path)
+    summaries.points(7, points, colours)
+    summaries.close()
+    found = read_back(tmp_path / "tensorboard/train")
+    assert [step for step, _ in found["points_VERTEX"]] == [7]
+    np.testing.assert_allclose(found["points_VERTEX"][0][1][0], points, rtol=1e-6)
+    np.testing.assert_array_equal(found["points_COLOR"][0][1][0], image_picture(frame).reshape(-1, 3))
