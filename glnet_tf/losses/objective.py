@@ -34,10 +34,6 @@ from glnet_tf.structures import (
 # Flow and its return may differ by this much before a pixel counts as occluded: pixels, share of the flow.
 OCCLUSION_ALPHA = 3.0
 OCCLUSION_BETA = 0.05
-# Flow and rigid flow may differ by this much before a pixel counts as moving by itself: pixels, and share of the flow,
-# which is what a depth that is wrong by that share does.
-MOTION_ALPHA = 0.5
-MOTION_BETA = 0.3
 # A point this far behind the surface on its ray, relative to its depth, counts as occluded.
 DEPTH_TOLERANCE = 0.1
 
@@ -170,7 +166,7 @@ def compare(images: tf.Tensor, predictions: Predictions, level: int, alpha: floa
 
 def flow_agrees(pair: Comparison, level: int) -> tf.Tensor:
     """Returns 1.0 where flow and rigid flow agree, [N, h, w, 1]: the pixel's object does not move by itself."""
-    allowed = MOTION_ALPHA / 2**level + MOTION_BETA * norm(pair.flow)
+    allowed = tf.maximum(OCCLUSION_ALPHA / 2**level, OCCLUSION_BETA * norm(pair.flow))
     return tf.stop_gradient(tf.cast(norm(pair.flow_pixels - pair.rigid.pixels) <= allowed, pair.flow.dtype))
 
 

@@ -14,11 +14,7 @@ from glnet_tf.models.glnet import GLNet, update
 from glnet_tf.refinement.history import PATIENCE, History
 from glnet_tf.structures import LossReport, Snippet
 
-CosineDecay = tf.keras.optimizers.schedules.CosineDecay
-
 GRADIENT_CLIP = 10.0
-# Iterations in which the learning rates rise: Adam's first steps, whose moments know one gradient, are too long.
-RAMP = 10
 
 
 @contextlib.contextmanager
@@ -58,12 +54,10 @@ class ParameterRefinement:
         )
         groups = model.variable_groups(rates)
         # The legacy class runs Adam as one fused kernel per variable; its successor traces for minutes on this many.
-        decay = max(config.iterations - RAMP, 1)
-        schedules = [CosineDecay(rate / RAMP, decay, warmup_target=rate, warmup_steps=RAMP) for rate in rates]
-        optimizers = [tf.keras.optimizers.legacy.Adam(schedule) for schedule in schedules]
+        optimizers = [tf.keras.optimizers.legacy.Adam(rate) for rate in rates]
         for optimizer, variables in zip(optimizers, groups):
             optimizer._create_all_weights(variables)
-        self._state = [variable for optimizer in optimizers for variable in optimizer.variables()]
+        self._moments = [variable for optimizer in optimizers for variable in optimizer.variables()]
         self._config = config
 
         @tf.function(input_signature=[signature], autograph=False)
@@ -79,12 +73,12 @@ class ParameterRefinement:
         self._step = step
 
     def run(self, snippet: Snippet) -> tuple[History, bool]:
-        """Refines the model's parameters on a batch, from Adam's fresh state.
+        """Refines the model's parameters on a batch, from fresh moments of Adam.
 
         Returns:
           what every iteration started from, and whether all was finite; if not, the last update was left out.
         """
-        for variable in self._state:
+        for variable in self._moments:
             variable.assign(tf.zeros_like(variable))
         rows: list[tuple[tf.Tensor, LossReport]] = []
         best, waited = float("inf"), 0

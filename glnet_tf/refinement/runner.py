@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from glnet_tf.config import LossConfig, RefinementConfig
-from glnet_tf.losses.objective import LossWeights, compare, flow_agrees, loss_weights
+from glnet_tf.losses.objective import LossWeights, compare, loss_weights
 from glnet_tf.losses.reduction import norm
 from glnet_tf.models.glnet import GLNet, make_predict
 from glnet_tf.refinement.history import History
@@ -20,6 +20,9 @@ from glnet_tf.structures import FRAMES, Predictions, Snippet, snippet_signature,
 # neighbouring pixels, of grey values from 0 to 1, an image has no texture.
 STATIC_FLOW = 0.1
 LEAST_TEXTURE = 1e-3
+# Flow and rigid flow differ by more than this where something moves by itself: pixels, and share of the flow, which is
+# what a depth that is wrong by that share does.
+MOTION_PIXELS, MOTION_SHARE = 0.5, 0.3
 
 Batch = TypeVar("Batch", Snippet, Predictions)
 
@@ -176,7 +179,9 @@ def moving_mask(images: tf.Tensor, predictions: Predictions, alpha: float) -> tf
       alpha: share of SSIM in the photometric distance.
     """
     pairs = compare(images, predictions, 0, alpha)
-    return split(pairs.flow_visible * (1 - flow_agrees(pairs, 0)), predictions.flows[0].shape[1])
+    disagreement = norm(pairs.flow_pixels - pairs.rigid.pixels)
+    moves = tf.cast(disagreement > MOTION_PIXELS + MOTION_SHARE * norm(pairs.flow), tf.float32)
+    return split(pairs.flow_visible * moves, predictions.flows[0].shape[1])
 
 
 def finest(predictions: Predictions) -> Predictions:
