@@ -127,13 +127,13 @@ class Predictor:
             held.append(self._fitted(image, held[0].image.shape if held else None))
             new += 1
             if len(held) == held.maxlen and new >= len(held) - (previous is not None):
-                previous = self._window(list(held), new, previous)
+                previous = self._window(list(held))
                 for frame in range(max(len(held) - 1 - new, 0), len(held) - 1):
                     said, pose = self._said(previous, frame, pose)
                     yield said
                 new = 0
         if new:
-            window = self._window(list(held), new, previous)
+            window = self._window(list(held))
             for frame in range(max(len(held) - 1 - new, 0), len(held) - 1):
                 said, pose = self._said(window, frame, pose)
                 yield said
@@ -154,24 +154,19 @@ class Predictor:
             )
         return _Held(image, resize(image[np.newaxis], self.model.image_size)[0])
 
-    def _window(self, held: list[_Held], new: int, previous: _Window | None) -> _Window:
-        """Predicts and refines a window, in the scale of the one before, with which it shares all but `new` frames."""
+    def _window(self, held: list[_Held]) -> _Window:
+        """Predicts and refines a window; refined, it is brought back to the network's scale, see refine_video."""
         # One image alone is its own neighbour.
         fitted = [frame.fitted for frame in held] * (2 if len(held) == 1 else 1)
         count = len(fitted)
         if count not in self._refiners:
             self._refiners[count] = Refiner(self.model, self._loss, self._config, count)
         refined = self._refiners[count](self._snippet(tf.stack(fitted)[tf.newaxis], held[0].image.shape))
-        shared = len(held) - new
-        factor = 1.0
-        if previous is not None and self._config.refine != "none":
-            last = len(previous.images)
-            earlier = previous.final.disparities[0][0, last - shared : last, ..., 0].numpy()
-            factor = scale_between(earlier, refined.final.disparities[0][0, :shared, ..., 0].numpy())
+        scale = scale_between(refined.initial.disparities[0].numpy(), refined.final.disparities[0].numpy())
         return _Window(
             images=held,
             initial=refined.initial,
-            final=scaled(refined.final, factor),
+            final=scaled(refined.final, scale),
             moving=refined.moving[0, ..., 0].numpy() > 0,
             reason="" if self._config.refine == "none" else refined.reasons[0],
         )

@@ -45,8 +45,9 @@ class Window(NamedTuple):
 def refine_video(task: Task, folder: Path) -> str:
     """Refines videos in windows of config.window frames; K is one for all windows, so OFT leaves it alone.
 
-    Neighbouring windows share a frame (the last two more, where the video's length asks for it). A window is brought to
-    the scale of the one before by the median ratio of inverse depth in the frames that they share.
+    Neighbouring windows share a frame (the last two more, where the video's length asks for it). Refined, every window
+    is brought back to the scale in which the network predicted it, see `scale_between`: that of the frames shared with
+    the window before drifts, because each ratio adds its error to all that follows.
 
     Args:
       task: the snippets, of whose frames the windows are made, and how they are refined.
@@ -92,9 +93,9 @@ def starts(count: int, frames: int) -> list[int]:
     return [*range(0, count - frames, frames - 1), count - frames]
 
 
-def scale_between(earlier: np.ndarray, later: np.ndarray) -> float:
-    """Returns the factor on inverse depth that brings the later estimate to the earlier one's scale."""
-    return float(np.median(earlier / later))
+def scale_between(reference: np.ndarray, estimate: np.ndarray) -> float:
+    """Returns the factor on inverse depth that brings an estimate to another one's scale: the median ratio."""
+    return float(np.median(reference / estimate))
 
 
 def _joined(task: Task, numbers: Sequence[int]) -> Snippet:
@@ -124,13 +125,9 @@ def _keep(
     window before, and that window.
     """
     frames = snippet.images.shape[1]
-    final = refined.final
-    kept, scale = 0, 1.0
-    if previous is not None:
-        shared = previous[0] + frames - start
-        kept = shared - 1
-        scale = scale_between(previous[1].disparity[-shared:], final.disparities[0][0, :shared, ..., 0].numpy())
-    final = scaled(final, scale)
+    kept = 0 if previous is None else previous[0] + frames - start - 1
+    scale = scale_between(refined.initial.disparities[0][0].numpy(), refined.final.disparities[0][0].numpy())
+    final = scaled(refined.final, scale)
     for frame in range(kept, frames - 1):
         said = prediction_of(final, 0, frame)
         if not frame and previous is not None:

@@ -27,7 +27,7 @@ HEIGHT, WIDTH = 32, 96
 
 
 class Told:
-    """Inverse depth is the images' brightness, in another scale in every window; each motion is a step ahead."""
+    """Inverse depth is the images' brightness, refined into another scale in every window; each motion is a step."""
 
     windows: list[list[int]] = []
 
@@ -40,15 +40,16 @@ class Told:
         Told.windows.append([int(x * 255 + 0.5) for x in tf.reduce_mean(brightness, axis=[2, 3, 4])[0]])
         scale = 1.0 if self.config.refine == "none" else float(len(Told.windows))
         pairs = 2 * (self.frames - 1)
-        forward = tf.eye(4, batch_shape=[1, self.frames - 1]).numpy()
-        forward[..., 2, 3] = -1 / scale
-        initial = Predictions(
-            (scale * brightness,), (tf.ones([1, pairs, HEIGHT, WIDTH, 2]),), both_ways(tf.constant(forward)),
-            snippet.intrinsics,
-        )  # fmt: skip
+
+        def said(scale: float) -> Predictions:
+            forward = tf.eye(4, batch_shape=[1, self.frames - 1]).numpy()
+            forward[..., 2, 3] = -1 / scale
+            flows = tf.ones([1, pairs, HEIGHT, WIDTH, 2])
+            return Predictions((scale * brightness,), (flows,), both_ways(tf.constant(forward)), snippet.intrinsics)
+
         moving = np.zeros([1, pairs, HEIGHT, WIDTH, 1], np.float32)
         moving[:, :, :, :48] = 1
-        return Refined(initial, initial, None, tf.constant(moving), None, None, ("",))
+        return Refined(said(1.0), said(scale), None, tf.constant(moving), None, None, ("",))
 
 
 @pytest.fixture

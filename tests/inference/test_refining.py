@@ -38,7 +38,7 @@ DATA = DataConfig(
 
 
 class Told:
-    """Knows a depth for every frame, by its pixels, but each batch in another scale; nothing else moves."""
+    """Knows a depth for every frame, by its pixels, and refines each batch into another scale; nothing else moves."""
 
     calls = 0
 
@@ -50,16 +50,13 @@ class Told:
         Told.calls += 1
         scale = 1.0 + Told.calls
         count, frames = snippet.images.shape[:2]
-        disparity = scale * (0.1 + tf.reduce_mean(snippet.images, axis=-1, keepdims=True))
-        forward = (
-            tf.eye(4, batch_shape=[count, frames - 1])
-            + tf.constant([[0.0] * 4] * 2 + [[0, 0, 0, -1.0], [0.0] * 4]) / scale
-        )
-        pairs = 2 * (frames - 1)
-        initial = Predictions(
-            (disparity,), (tf.ones([count, pairs, HEIGHT, WIDTH, 2]),), both_ways(forward), snippet.intrinsics
-        )
-        final = initial._replace(flows=(initial.flows[0] / 2,))
+        disparity = 0.1 + tf.reduce_mean(snippet.images, axis=-1, keepdims=True)
+        step = tf.constant([[0.0] * 4] * 2 + [[0, 0, 0, -1.0], [0.0] * 4])
+        rest = tf.eye(4, batch_shape=[count, frames - 1])
+        flows = tf.ones([count, 2 * (frames - 1), HEIGHT, WIDTH, 2])
+        pairs = flows.shape[1]
+        initial = Predictions((disparity,), (flows,), both_ways(rest + step), snippet.intrinsics)
+        final = Predictions((scale * disparity,), (flows / 2,), both_ways(rest + step / scale), snippet.intrinsics)
         history = History(*tf.nest.map_structure(lambda x: tf.fill([2, count], x), (0.5, LossReport(*[0.1] * 7))))
         moving = tf.zeros([count, pairs, HEIGHT, WIDTH, 1])
         return Refined(initial, final, None, moving, None, history, ("",) * count)
@@ -164,13 +161,13 @@ def test_windows_come_out_in_one_scale(tmp_path):
         index, place = (frame - 1, 1) if 0 < frame < FRAMES - 1 else ((0, 0) if frame == 0 else (FRAMES - 3, 2))
         image = source.load(tf.constant(index, tf.int64))[0][place].numpy() / 255
         with np.load(tmp_path / f"depth/street0/{frame:06d}.npz") as file:
-            np.testing.assert_allclose(1 / file["depth"], 2 * (0.1 + image.mean(-1)), rtol=1e-3)
-    # The first window has the scale 2, and a step of 1 / 2 ahead.
+            np.testing.assert_allclose(1 / file["depth"], 0.1 + image.mean(-1), rtol=1e-3)
+    # The networks' scale, whatever the refinement made of it.
     poses = read_trajectory(tmp_path / "trajectory/street0.txt")[0]
-    np.testing.assert_allclose(poses[:, 2, 3], 0.5 * np.arange(FRAMES), atol=1e-4)
+    np.testing.assert_allclose(poses[:, 2, 3], np.arange(FRAMES), atol=1e-4)
     assert [row["label"] for row in lines(tmp_path)] == [f"street0/{frame:06d}" for frame in range(FRAMES - 1)]
     for row in lines(tmp_path)[1:]:
-        np.testing.assert_allclose(np.array(row["motions"])[:, 2, 3], -0.5, rtol=1e-4)
+        np.testing.assert_allclose(np.array(row["motions"])[:, 2, 3], -1, rtol=1e-4)
         assert "depth_abs_rel" in row["errors"]["oft"]
 
     (tmp_path / "windows/street0/000004.npz").unlink()
