@@ -121,25 +121,28 @@ class Predictor:
         Raises:
           DataError: an image cannot be used.
         """
-        held: deque[_Held] = deque(maxlen=self._config.window)
-        new, pose, previous = 0, np.eye(4), None
-        for image in images:
-            held.append(self._fitted(image, held[0].image.shape if held else None))
-            new += 1
-            if len(held) == held.maxlen and new >= len(held) - (previous is not None):
-                previous = self._window(list(held))
-                for frame in range(max(len(held) - 1 - new, 0), len(held) - 1):
-                    said, pose = self._said(previous, frame, pose)
-                    yield said
-                new = 0
-        if new:
-            window = self._window(list(held))
-            for frame in range(max(len(held) - 1 - new, 0), len(held) - 1):
+        window, pose = None, np.eye(4)
+        for held, first in self._windows(images):
+            window = self._window(held)
+            for frame in range(first, len(held) - 1):
                 said, pose = self._said(window, frame, pose)
                 yield said
-            previous = window
-        if previous is not None:
-            yield self._said(previous, len(held) - 1, pose)[0]
+        if window is not None:
+            yield self._said(window, len(window.images) - 1, pose)[0]
+
+    def _windows(self, images: Iterable[np.ndarray]) -> Iterator[tuple[list[_Held], int]]:
+        """Yields windows, and the number of each one's first frame that the window before did not tell of."""
+        held: deque[_Held] = deque(maxlen=self._config.window)
+        untold, any_told = 0, False
+        for image in images:
+            held.append(self._fitted(image, held[0].image.shape if held else None))
+            untold += 1
+            if untold == held.maxlen:
+                yield list(held), 0
+                # The last frame has no flow yet: it is the next window's first.
+                untold, any_told = 1, True
+        if untold > 1 or (untold and not any_told):
+            yield list(held), len(held) - untold
 
     def _fitted(self, image: np.ndarray, size: tuple[int, ...] | None) -> _Held:
         image = as_rgb(image)

@@ -97,7 +97,8 @@ class RefinedFolder:
         rows = [names[i : i + 2] for i in range(0, len(names), 2)]
         sheet = tile([[pictures[x] for x in row] for row in rows], [[CAPTIONS[x] for x in row] for row in rows])
         write_png(self._file("pictures", label, ".png"), sheet)
-        self._file("layers", label, ".json").write_text(json.dumps({x: as_jpeg(pictures[x]) for x in names}))
+        layers = json.dumps({x: as_jpeg(pictures[x]) for x in names})
+        write_bytes(self._file("layers", label, ".json"), layers.encode())
         row = {"label": label, "motions": final.motions.tolist(), "K": final.intrinsics.tolist(), **row}
         with open(self.folder / ROWS, "a") as file:
             file.write(json.dumps(row) + "\n")

@@ -3,41 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
-import tensorflow as tf
-
-from glnet_tf.config import ModelConfig
-from glnet_tf.training.checkpoints import Architecture, claim
-
-TOOL = Path(__file__).resolve().parents[2] / "tools" / "predict.py"
-HEIGHT, WIDTH = 32, 96
+from untrained import run_tool, write_run
 
 
-def predict(*arguments: object) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, str(TOOL), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-    )
+def predict(*arguments: object):
+    return run_tool("predict.py", *arguments)
 
 
 def test_a_folder_of_images_with_a_damaged_one(tmp_path):
-    config = ModelConfig(
-        encoder="efficientnet_lite0", encoder_weights="none", flow_net="matching", camera_net="solved",
-        intrinsics="learned",
-    )  # fmt: skip
-    architecture = Architecture(config, HEIGHT, WIDTH, ("street",), (WIDTH / HEIGHT,))
-    claim(tmp_path / "run", architecture)
-    model = architecture.build()
-    model.build_variables()
-    tf.train.CheckpointManager(tf.train.Checkpoint(model=model), str(tmp_path / "run" / "latest"), 1).save()
+    write_run(tmp_path / "run", intrinsics="learned")
     texture = np.random.default_rng(0).integers(0, 256, (12, 40, 3), np.uint8)
     (tmp_path / "in").mkdir()
     for number in range(5):

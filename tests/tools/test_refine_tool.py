@@ -3,39 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
-import tensorflow as tf
-
-from glnet_tf.config import ModelConfig
-from glnet_tf.training.checkpoints import Architecture, claim
-
-TOOL = Path(__file__).resolve().parents[2] / "tools" / "refine.py"
-HEIGHT, WIDTH = 32, 96
+from untrained import run_tool, write_run
 
 
-def refine(*arguments: object) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, str(TOOL), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-    )
+def refine(*arguments: object):
+    return run_tool("refine.py", *arguments)
 
 
 def test_a_street(tmp_path):
-    config = ModelConfig(
-        encoder="efficientnet_lite0", encoder_weights="none", flow_net="matching", camera_net="solved",
-        intrinsics="given",
-    )  # fmt: skip
-    architecture = Architecture(config, HEIGHT, WIDTH, ("street",), (WIDTH / HEIGHT,))
-    claim(tmp_path / "run", architecture)
-    model = architecture.build()
-    model.build_variables()
-    tf.train.CheckpointManager(tf.train.Checkpoint(model=model), str(tmp_path / "run" / "latest"), 1).save()
+    write_run(tmp_path / "run", intrinsics="given")
     done = refine(
         f"--run_dir={tmp_path}/run", f"--output_dir={tmp_path}/out", "--dataset=street", "--street_frames=4",
         "--streets=1", "--refine=oft", "--iterations=2",
