@@ -56,8 +56,8 @@ class Snippet(NamedTuple):
     mirrored: tf.Tensor
 
 
-def snippet_signature(height: int, width: int, frames: int = FRAMES) -> Snippet:
-    """Returns the shapes of a batch of any size."""
+def snippet_signature(height: int | None, width: int | None, frames: int = FRAMES) -> Snippet:
+    """Returns the shapes of a batch of any number of snippets; None: of any height or width."""
     return Snippet(
         images=tf.TensorSpec([None, frames, height, width, 3], tf.float32),
         intrinsics=tf.TensorSpec([None, 3, 3], tf.float32),

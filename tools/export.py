@@ -13,6 +13,7 @@ from glnet_tf.errors import ConfigError
 define(LossConfig, RefinementConfig)
 flags.DEFINE_string("run_dir", "", "folder of the training run")
 flags.DEFINE_string("output_dir", "", "folder for the files; for a SavedModel it must not exist yet")
+flags.DEFINE_bool("free_size", False, "saved_model: images of any size in multiples of 32, not the run's own only")
 flags.DEFINE_enum(
     "format",
     "saved_model",
@@ -41,9 +42,10 @@ def main() -> None:
             )
         return
     make_folder(folder.parent, "output_dir")
-    differences = export_saved_model(model, loss, config, folder)
-    height, width = model.image_size
-    print(f"{folder}: images of {height}x{width} (height x width); largest relative difference from the model:")
+    free = flags.FLAGS.free_size
+    differences = export_saved_model(model, loss, config, folder, free)
+    size = "any size in multiples of 32" if free else "{}x{} (height x width)".format(*model.image_size)
+    print(f"{folder}: images of {size}; largest relative difference from the model:")
     for name, difference in differences.items():
         print(f"{name:24}{difference:10.1e}")
 

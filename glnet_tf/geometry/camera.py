@@ -38,10 +38,11 @@ def inverse_intrinsics(intrinsics: tf.Tensor) -> tf.Tensor:
     return build_intrinsics(1 / focal, -principal_point / focal)
 
 
-def intrinsics_from_field_of_view(degrees: float, height: int, width: int) -> tf.Tensor:
+def intrinsics_from_field_of_view(degrees: float, height: int | tf.Tensor, width: int | tf.Tensor) -> tf.Tensor:
     """Returns K, [3, 3], of square pixels with a horizontal field of view and the principal point in the middle."""
-    focal = width / 2 / math.tan(math.radians(degrees) / 2)
-    return build_intrinsics(tf.constant([focal, focal]), tf.constant([(width - 1) / 2, (height - 1) / 2]))
+    size = tf.cast(tf.stack([width, height]), tf.float32)
+    focal = size[0] / 2 / math.tan(math.radians(degrees) / 2)
+    return build_intrinsics(tf.stack([focal, focal]), (size - 1) / 2)
 
 
 def resize_intrinsics(intrinsics: tf.Tensor, from_size: tuple[float, float], to_size: tuple[float, float]) -> tf.Tensor:

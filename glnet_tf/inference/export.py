@@ -23,10 +23,12 @@ from glnet_tf.structures import FRAMES, Snippet
 
 Outputs = dict[str, tf.Tensor]
 ONNX_OPSET = 17
+# Of the encoders: height and width are multiples of it.
+STRIDE = 32
 
 
 class Serving(tf.Module):
-    """The signatures of an exported model; images are float32 RGB in [0, 1] of the model's size, [H, W].
+    """The signatures of an exported model; images are float32 RGB in [0, 1].
 
     depth: images [B, H, W, 3] -> disparity, depth [B, H, W, 1], up to scale.
     flow: images [B, 2, H, W, 3] -> flow, flow_backward [B, H, W, 2], pixels.
@@ -38,36 +40,41 @@ class Serving(tf.Module):
     Args:
       model: trained; its parameters become the module's.
       loss, config: of the refinement.
+      free_size: take images of any size in multiples of STRIDE, instead of the model's own only.
     """
 
-    def __init__(self, model: GLNet, loss: LossConfig, config: RefinementConfig):
+    def __init__(self, model: GLNet, loss: LossConfig, config: RefinementConfig, free_size: bool):
         super().__init__(name="glnet")
         # Not the model itself: for each of its layers Keras would trace and save graphs of its own.
         self.parameters = model.variables
         free = model.source_of_intrinsics in ("learned", "predicted")
         refine = make_output_refinement(loss_weights(loss, config.both_branches), loss, config, free)
-        height, width = model.image_size
+        height, width = (None, None) if free_size else model.image_size
 
         def images(*shape: int) -> tf.TensorSpec:
             return tf.TensorSpec([None, *shape, height, width, 3], tf.float32, name="images")
+
+        def checked(images: tf.Tensor) -> tf.Tensor:
+            with tf.control_dependencies(_assertions(images) if free_size else []):
+                return tf.identity(images)
 
         intrinsics = tf.TensorSpec([None, 3, 3], tf.float32, name="intrinsics")
         iterations = tf.TensorSpec([], tf.int32, name="iterations")
 
         def depth(images: tf.Tensor) -> Outputs:
-            disparity = model.depth_net(images)[0]
+            disparity = model.depth_net(checked(images))[0]
             return {"disparity": disparity, "depth": 1 / disparity}
 
         def flow(images: tf.Tensor) -> Outputs:
-            flows = model.flow_net(images)[0]
+            flows = model.flow_net(checked(images))[0]
             return {"flow": flows[:, 0], "flow_backward": flows[:, 1]}
 
         def camera(images: tf.Tensor, intrinsics: tf.Tensor) -> Outputs:
-            said = model(_snippet(images, intrinsics, model))
+            said = model(_snippet(checked(images), intrinsics, model))
             return {"pose": said.poses[:, 0], "intrinsics": said.intrinsics}
 
         def refined(images: tf.Tensor, intrinsics: tf.Tensor, iterations: tf.Tensor) -> Outputs:
-            snippet = _snippet(images, intrinsics, model)
+            snippet = _snippet(checked(images), intrinsics, model)
             said, _, _ = refine(snippet, finest(model(snippet)), iterations)
             disparity = said.disparities[0][:, MIDDLE]
             return {
@@ -87,6 +94,12 @@ class Serving(tf.Module):
         self.refine = compiled(refined, images(FRAMES), intrinsics, iterations)
 
 
+def _assertions(images: tf.Tensor) -> list[tf.Operation]:
+    size = tf.shape(images)[-3:-1]
+    message = f"images: expected height and width in multiples of {STRIDE}; resize them, and K with them. Size:"
+    return [tf.debugging.Assert(tf.reduce_all(size % STRIDE == 0), [message, size])]
+
+
 def _snippet(images: tf.Tensor, intrinsics: tf.Tensor, model: GLNet) -> Snippet:
     """Images of a camera that the model never saw."""
     count = tf.shape(images)[0]
@@ -100,17 +113,20 @@ def _snippet(images: tf.Tensor, intrinsics: tf.Tensor, model: GLNet) -> Snippet:
     return assume_intrinsics(snippet, model)
 
 
-def export_saved_model(model: GLNet, loss: LossConfig, config: RefinementConfig, folder: Path) -> dict[str, float]:
+def export_saved_model(
+    model: GLNet, loss: LossConfig, config: RefinementConfig, folder: Path, free_size: bool = False
+) -> dict[str, float]:
     """Writes a SavedModel, whole or not at all, and compares it with the model.
 
     Args:
       model: trained.
       loss, config: of the signature `refine`.
       folder: it must not exist yet.
+      free_size: see Serving.
 
     Returns:
-      the largest difference of each output of depth, flow and camera, relative to the output's largest value, between
-      what was written and the model, on random images.
+      the largest difference of each output, relative to the output's largest value, between what was written and the
+      model, on random images of the model's size; of refine after two iterations.
 
     Raises:
       DataError: the folder exists already.
@@ -120,7 +136,7 @@ def export_saved_model(model: GLNet, loss: LossConfig, config: RefinementConfig,
     temporary = folder.with_name(folder.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     with plain_sampling():
-        serving = Serving(model, loss, config)
+        serving = Serving(model, loss, config, free_size)
         names = ("depth", "flow", "camera", "refine")
         signatures = {name: getattr(serving, name).get_concrete_function() for name in names}
         options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
@@ -221,4 +237,9 @@ def _samples(model: GLNet) -> dict[str, dict[str, tf.Tensor]]:
         "depth": {"images": first},
         "flow": {"images": pair},
         "camera": {"images": pair, "intrinsics": tf.zeros([2, 3, 3])},
+        "refine": {
+            "images": tf.concat([pair, tf.roll(pair[:, 1:], 1, axis=3)], axis=1),
+            "intrinsics": tf.zeros([2, 3, 3]),
+            "iterations": tf.constant(2),
+        },
     }

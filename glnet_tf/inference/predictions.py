@@ -102,7 +102,8 @@ def snippets_of(
 
 def assume_intrinsics(snippet: Snippet, model: GLNet) -> Snippet:
     """Returns a batch in which an unknown K is that of the model's field of view: a given K still has to be one."""
-    assumed = intrinsics_from_field_of_view(model.field_of_view, *model.image_size)
+    height, width = tf.unstack(tf.shape(snippet.images)[2:4])
+    assumed = intrinsics_from_field_of_view(model.field_of_view, height, width)
     known = tf.reduce_any(snippet.intrinsics != 0, axis=[1, 2], keepdims=True)
     return snippet._replace(intrinsics=tf.where(known, snippet.intrinsics, assumed))
 

@@ -120,7 +120,7 @@ class GLNet(tf.keras.Model):
         if self.source_of_intrinsics == "given":
             return snippet.intrinsics
         if self.source_of_intrinsics == "fov":
-            fixed = intrinsics_from_field_of_view(self.field_of_view, *snippet.images.shape[2:4])
+            fixed = intrinsics_from_field_of_view(self.field_of_view, height, width)
             return tf.repeat(fixed[tf.newaxis], tf.shape(snippet.images)[0], axis=0)
         if self.source_of_intrinsics == "learned":
             intrinsics = self._learned_intrinsics(snippet.camera, height, width)

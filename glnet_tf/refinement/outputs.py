@@ -81,7 +81,8 @@ def start(initial: Predictions) -> OutputState:
     count = tf.shape(initial.poses)[0]
 
     def blank(maps: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        _, frames, height, width, channels = maps.shape
+        frames, channels = maps.shape[1], maps.shape[-1]
+        height, width = _size(maps)
         return tuple(tf.zeros([count, frames, -(-height // s), -(-width // s), channels]) for s in STRIDES)
 
     zero = Corrections(
@@ -229,8 +230,13 @@ def make_output_refinement(
 
 def _sum(maps: tuple[tf.Tensor, ...]) -> tf.Tensor:
     """The sum of maps of several strides, [B, K, H, W, C] at the first one's size."""
-    count, size = maps[0].shape[1], maps[0].shape[2:4]
+    count, size = maps[0].shape[1], _size(maps[0])
     return tf.add_n([maps[0], *(split(tf.image.resize(merge(x), size), count) for x in maps[1:])])
+
+
+def _size(maps: tf.Tensor) -> list[int | tf.Tensor]:
+    """Height and width of [B, K, H, W, C], as numbers where the graph knows them."""
+    return [known or tf.shape(maps)[axis] for axis, known in enumerate(maps.shape) if axis in (2, 3)]
 
 
 def _choose(rows: tf.Tensor, one: tf.Tensor, other: tf.Tensor) -> tf.Tensor:

@@ -74,6 +74,7 @@ def test_nothing_but_tensorflow_is_needed(tmp_path, monkeypatch):
     differences = export.export_saved_model(model, LossConfig(), RefinementConfig(), folder)
     assert set(differences) == {
         "depth/disparity", "depth/depth", "flow/flow", "flow/flow_backward", "camera/pose", "camera/intrinsics",
+        "refine/disparity", "refine/depth", "refine/flow", "refine/poses", "refine/intrinsics",
     }  # fmt: skip
     assert max(differences.values()) < 1e-5 and not list(tmp_path.glob("*.tmp"))
 
@@ -95,6 +96,15 @@ def test_nothing_but_tensorflow_is_needed(tmp_path, monkeypatch):
 
     with pytest.raises(DataError, match="exists already"):
         export.export_saved_model(model, LossConfig(), RefinementConfig(), folder)
+
+
+def test_a_free_size(tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "make_output_refinement", lambda *_: lambda snippet, initial, _: (initial, None, None))
+    export.export_saved_model(Small(), LossConfig(), RefinementConfig(), tmp_path / "served", free_size=True)
+    depth = tf.saved_model.load(str(tmp_path / "served")).signatures["depth"]
+    assert depth(images=tf.ones([1, 64, 160, 3]))["depth"].shape == (1, 64, 160, 1)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="multiples of 32"):
+        depth(images=tf.ones([1, 64, 150, 3]))
 
 
 def test_the_tool_asks_for_its_folders(tmp_path):
