@@ -5,6 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from glnet_tf.geometry.camera import inverse_intrinsics
+from glnet_tf.geometry.layout import separated
 from glnet_tf.geometry.transform import rotation_of, translation_of
 
 
@@ -55,9 +56,9 @@ def sampson_residual(fundamental: tf.Tensor, pixels_a: tf.Tensor, pixels_b: tf.T
 
 def _planes(pixels: tf.Tensor) -> tf.Tensor:
     """Homogeneous coordinates, [B or 1, 3, H * W], of pixels, [B, H, W, 2] or [H, W, 2]: planes multiply faster."""
-    height, width = tf.shape(pixels)[-3], tf.shape(pixels)[-2]
-    planes = tf.transpose(tf.reshape(pixels, [-1, height * width, 2]), [0, 2, 1])
-    return tf.concat([planes, tf.ones_like(planes[:, :1])], axis=1)
+    shape = tf.shape(pixels)
+    x, y = (tf.reshape(plane, [-1, shape[-3] * shape[-2]]) for plane in separated(pixels))
+    return tf.stack([x, y, tf.ones_like(x)], axis=1)
 
 
 def _sum(planes: tf.Tensor) -> tf.Tensor:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from glnet_tf.geometry.camera import MIN_DEPTH, focal_and_principal_point, inverse_intrinsics, pixel_grid
+from glnet_tf.geometry.layout import joined
 from glnet_tf.geometry.transform import rotation_of, translation_of
 from glnet_tf.geometry.visibility import inside
 
@@ -16,15 +17,20 @@ class RigidCorrespondence(NamedTuple):
 
     Attributes:
       pixels: [B, H, W, 2] p_rig = pi(K (R X + t)), coordinates (x, y) in frame b.
-      points: [B, H, W, 3] R X + t in the frame of camera b.
+      planes: [B, 3, H, W] x, y, z of R X + t in the frame of camera b.
       in_front: [B, H, W, 1] 1.0 where the point lies in front of camera b.
       valid: [B, H, W, 1] 1.0 where, besides, it lies inside its image.
     """
 
     pixels: tf.Tensor
-    points: tf.Tensor
+    planes: tf.Tensor
     in_front: tf.Tensor
     valid: tf.Tensor
+
+    @property
+    def depth(self) -> tf.Tensor:
+        """[B, H, W, 1] z of the points."""
+        return self.planes[:, 2, ..., tf.newaxis]
 
 
 def rigid_correspondence(depth: tf.Tensor, intrinsics: tf.Tensor, pose: tf.Tensor) -> RigidCorrespondence:
@@ -43,14 +49,17 @@ def rigid_correspondence(depth: tf.Tensor, intrinsics: tf.Tensor, pose: tf.Tenso
     rays = tf.matmul(tf.reshape(tf.matmul(rotation_of(pose), inverse_intrinsics(intrinsics)), [-1, 3]), homogeneous)
     planes = tf.reshape(rays, [count, 3, -1]) * tf.reshape(depth, [count, 1, -1])
     planes += translation_of(pose)[..., tf.newaxis]
-    xy, z = tf.split(planes, [2, 1], axis=1)
-    focal, principal_point = (x[..., tf.newaxis] for x in focal_and_principal_point(intrinsics))
-    shape = [count, height, width, -1]
-    pixels = tf.reshape(tf.transpose(xy / tf.maximum(z, MIN_DEPTH) * focal + principal_point, [0, 2, 1]), shape)
-    pixels = tf.ensure_shape(pixels, [*depth.shape[:3], 2])
-    in_front = tf.reshape(tf.cast(z > MIN_DEPTH, depth.dtype), shape)
-    points = tf.ensure_shape(tf.reshape(tf.transpose(planes, [0, 2, 1]), shape), [*depth.shape[:3], 3])
-    return RigidCorrespondence(pixels, points, in_front, in_front * inside(pixels, height, width))
+    x, y, z = tf.unstack(planes, axis=1)
+    focal, principal_point = focal_and_principal_point(intrinsics)
+    nearness = 1 / tf.maximum(z, MIN_DEPTH)
+    x, y = (
+        plane * nearness * focal[:, axis : axis + 1] + principal_point[:, axis : axis + 1]
+        for axis, plane in enumerate((x, y))
+    )
+    pixels = tf.ensure_shape(tf.reshape(joined(x, y), [count, height, width, 2]), [*depth.shape[:3], 2])
+    in_front = tf.reshape(tf.cast(z > MIN_DEPTH, depth.dtype), [count, height, width, 1])
+    planes = tf.ensure_shape(tf.reshape(planes, [count, 3, height, width]), [depth.shape[0], 3, *depth.shape[1:3]])
+    return RigidCorrespondence(pixels, planes, in_front, in_front * inside(pixels, height, width))
 
 
 def rigid_flow(depth: tf.Tensor, intrinsics: tf.Tensor, pose: tf.Tensor) -> tf.Tensor:

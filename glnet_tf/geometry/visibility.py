@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from glnet_tf.geometry.layout import separated
+
 
 def inside(pixels: tf.Tensor, height: int | tf.Tensor, width: int | tf.Tensor) -> tf.Tensor:
     """Returns 1.0 where coordinates, [..., 2] = (x, y), lie in an image: 0 <= x <= W - 1 and 0 <= y <= H - 1."""
-    x, y = tf.unstack(pixels, 2, axis=-1)
+    x, y = separated(pixels)
     last_x, last_y = (tf.cast(size - 1, pixels.dtype) for size in (width, height))
     return tf.cast((x >= 0) & (x <= last_x) & (y >= 0) & (y <= last_y), pixels.dtype)[..., tf.newaxis]
 
@@ -21,8 +23,9 @@ def flow_visible(flow: tf.Tensor, returned: tf.Tensor, alpha: float, beta: float
       alpha: residual always permitted, pixels.
       beta: residual permitted relative to the flow's length.
     """
-    residual = tf.reduce_sum(tf.square(flow + returned), axis=-1, keepdims=True)
-    length = tf.reduce_sum(tf.square(flow), axis=-1, keepdims=True)
+    residual, length = (
+        tf.add_n([tf.square(x) for x in separated(vectors)])[..., tf.newaxis] for vectors in (flow + returned, flow)
+    )
     return tf.stop_gradient(tf.cast(residual <= tf.maximum(alpha**2, beta**2 * length), flow.dtype))
 
 

@@ -13,7 +13,7 @@ import tensorflow as tf
 from glnet_tf.config import LossConfig, RefinementConfig
 from glnet_tf.data.formats import write_bytes
 from glnet_tf.errors import DataError
-from glnet_tf.geometry.sampling import plain_sampling
+from glnet_tf.geometry.layout import plain_operators
 from glnet_tf.inference.predictions import MIDDLE, assume_intrinsics
 from glnet_tf.losses.objective import loss_weights
 from glnet_tf.models.glnet import GLNet
@@ -135,7 +135,7 @@ def export_saved_model(
         raise DataError(f"{folder}: exists already; remove it, or give another --output_dir")
     temporary = folder.with_name(folder.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    with plain_sampling():
+    with plain_operators():
         serving = Serving(model, loss, config, free_size)
         names = ("depth", "flow", "camera", "refine")
         signatures = {name: getattr(serving, name).get_concrete_function() for name in names}

@@ -153,7 +153,7 @@ def compare(images: tf.Tensor, predictions: Predictions, level: int, alpha: floa
         rigid_image=rigid_image,
         rigid_distance=photometric_distance(moments_a, moments(rigid_image), alpha),
         sampled_depth=sampled_depth,
-        rigid_visible=rigid.valid * depth_visible(rigid.points[..., 2:], sampled_depth, DEPTH_TOLERANCE),
+        rigid_visible=rigid.valid * depth_visible(rigid.depth, sampled_depth, DEPTH_TOLERANCE),
         flow=flow,
         flow_pixels=flow_pixels,
         flow_image=flow_image,

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from glnet_tf.geometry.layout import separated
+
 
 def masked_mean(values: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
     """Returns the mean of each map, [B], where its mask is 1; 0 for an empty mask, and nothing masked leaks in.
 
     Args:
-      values, mask: [B, H, W, 1].
+      values: [B, H, W, 1].
+      mask: [B, H, W, 1], 1.0 or 0.0.
     """
-    kept = tf.where(mask > 0, values, tf.zeros_like(values))
+    kept = tf.math.multiply_no_nan(values, mask)
     return tf.reduce_sum(kept, axis=[1, 2, 3]) / tf.maximum(tf.reduce_sum(mask, axis=[1, 2, 3]), 1)
 
 
 def norm(vectors: tf.Tensor) -> tf.Tensor:
-    """Returns the Euclidean length of the last axis, kept with size 1; its gradient is finite at zero."""
-    squared = tf.add_n([tf.square(x) for x in tf.unstack(vectors, axis=-1)])[..., tf.newaxis]
+    """Returns the length, [..., 1], of flow vectors, [..., 2]; its gradient is finite at zero."""
+    squared = tf.add_n([tf.square(x) for x in separated(vectors)])[..., tf.newaxis]
     positive = squared > 0
     return tf.where(positive, tf.sqrt(tf.where(positive, squared, tf.ones_like(squared))), tf.zeros_like(squared))

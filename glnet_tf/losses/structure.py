@@ -18,7 +18,7 @@ def structure_residual(correspondence: RigidCorrespondence, sampled_depth: tf.Te
       correspondence: of frame a's pixels in camera b.
       sampled_depth: [B, H, W, 1] D_b<p_rig>: frame b's depth at the correspondence (not at the same pixel index).
     """
-    x, y, z = tf.unstack(correspondence.points, axis=-1)
+    x, y, z = tf.unstack(correspondence.planes, axis=1)
     excess = tf.abs(sampled_depth[..., 0] / tf.maximum(z, MIN_DEPTH) - 1)
     return ((tf.abs(x) + tf.abs(y) + tf.abs(z)) * excess)[..., tf.newaxis]
 

@@ -119,7 +119,7 @@ def point_cloud(snippet: Snippet, predictions: Predictions) -> tuple[np.ndarray,
 def _rigid_flow(pair: Comparison) -> np.ndarray:
     """Returns p_rig - p, [h, w, 2], of one pair; NaN for points behind camera b, which have no projection."""
     grid = pixel_grid(*pair.flow.shape[:2]).numpy()
-    return np.where(pair.rigid.points[..., 2:] > MIN_DEPTH, pair.rigid.pixels - grid, np.nan)
+    return np.where(pair.rigid.depth > MIN_DEPTH, pair.rigid.pixels - grid, np.nan)
 
 
 def board(explained: Mapping[str, np.ndarray]) -> np.ndarray:

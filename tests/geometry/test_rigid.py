@@ -30,7 +30,7 @@ def random_depth(seed: int = 0) -> np.ndarray:
 def test_no_motion_no_flow():
     result = rigid_correspondence(tf.constant(random_depth()), K, motion(0, 0, 0, 0, 0, 0))
     np.testing.assert_allclose(result.pixels[0], pixel_grid(HEIGHT, WIDTH, tf.float64), atol=1e-9)
-    np.testing.assert_allclose(result.points[..., 2:], random_depth(), rtol=1e-9)
+    np.testing.assert_allclose(result.depth, random_depth(), rtol=1e-9)
 
 
 def test_sideways_motion_is_disparity():
@@ -78,7 +78,7 @@ def test_there_and_back():
     """A plane moved by T and back by its inverse returns every pixel."""
     there = motion(0.02, 0.01, -0.03, 0.1, 0.05, -0.2)
     first = rigid_correspondence(tf.constant(random_depth()), K, there)
-    back = transform.transform_points(transform.inverse(there), first.points)
+    back = transform.transform_points(transform.inverse(there), tf.transpose(first.planes, [0, 2, 3, 1]))
     np.testing.assert_allclose(back[..., 2:], random_depth(), rtol=1e-10)
 
 
@@ -104,6 +104,6 @@ def test_gradients(check_gradients, size):
     depth = np.random.default_rng(2).uniform(2, 5, (1, *size, 1))
     pose = motion(0.05, -0.08, 0.03, 0.2, -0.1, 0.3).numpy()
     check_gradients(rigid_flow, depth, K, pose)
-    check_gradients(lambda d, k, t: rigid_correspondence(d, k, t).points, depth, K, pose)
+    check_gradients(lambda d, k, t: rigid_correspondence(d, k, t).planes, depth, K, pose)
     vector = np.array([[0.05, -0.08, 0.03, 0.2, -0.1, 0.3]])
     check_gradients(lambda v: rigid_flow(depth, K, transform.pose_from_vector(v)), vector)

@@ -50,7 +50,7 @@ def test_moving_vehicles_have_another_flow(scene):
 
 def test_structure_vanishes(scene):
     pair = at_truth(scene)
-    relative = structure_residual(pair.rigid, pair.sampled_depth) / pair.rigid.points[..., 2:]
+    relative = structure_residual(pair.rigid, pair.sampled_depth) / pair.rigid.depth
     assert np.max(masked_mean(relative, scene.smooth)) < 2e-6
     assert np.max(relative * scene.smooth) < 1e-4
 

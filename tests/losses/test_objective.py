@@ -89,7 +89,7 @@ def test_every_pair_compares_frame_a_with_frame_b_and_the_flow_from_b_back_to_a(
     for k, (a, b) in enumerate(PAIRS):
         np.testing.assert_allclose(pair.rigid_image[k], colours[b], atol=1e-6)
         np.testing.assert_allclose(pair.flow_image[k], colours[b], atol=1e-6)
-        np.testing.assert_allclose(pair.rigid.points[k, ..., 2], depths[a], rtol=1e-6)
+        np.testing.assert_allclose(pair.rigid.planes[k, 2], depths[a], rtol=1e-6)
         np.testing.assert_allclose(pair.sampled_depth[k], depths[b], rtol=1e-6)
         np.testing.assert_array_equal(pair.flow[k, 0, 0], [k + 1, 0])
         np.testing.assert_array_equal(pair.returned_flow[k, 0, 0], [REVERSE[k] + 1, 0])

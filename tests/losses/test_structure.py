@@ -30,8 +30,8 @@ def random_depth(seed: int, low: float = 3.0) -> np.ndarray:
 def test_residual_by_hand():
     """The point is at depth 2, frame b says 3 there: off by 1 along the ray ((8 - 4) / 10, (5 - 3) / 10, 1)."""
     pixels = tf.constant([[[[8.0, 5.0]]]], tf.float64)
-    points = tf.constant([[[[0.8, 0.4, 2.0]]]], tf.float64)
-    rigid = RigidCorrespondence(pixels, points, *[tf.ones([1, 1, 1, 1], tf.float64)] * 2)
+    planes = tf.reshape(tf.constant([0.8, 0.4, 2.0], tf.float64), [1, 3, 1, 1])
+    rigid = RigidCorrespondence(pixels, planes, *[tf.ones([1, 1, 1, 1], tf.float64)] * 2)
     three, one = tf.fill([1, 1, 1, 1], tf.constant(3.0, tf.float64)), tf.ones([1, 1, 1, 1], tf.float64)
     np.testing.assert_allclose(structure_residual(rigid, three), 0.4 + 0.2 + 1.0)
     np.testing.assert_allclose(structure_loss(rigid, three, one), 1.6 / 3)

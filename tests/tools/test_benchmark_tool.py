@@ -29,6 +29,7 @@ def test_pipelines_are_compared_in_one_run(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     figures = json.loads(file.read_text())
+    assert 0.1 < figures["peak_gigabytes"] < 24
     rates, ratios = figures["snippets_per_second"], figures["ratio_to_raw"]
     assert set(rates) == {"raw", "prepared", "records"} and min(rates.values()) > 0
     assert ratios["records"] == rates["records"] / rates["raw"] and ratios["raw"] == 1
