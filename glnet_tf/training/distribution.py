@@ -45,7 +45,7 @@ class Distribution:
         elif kind == "multi_worker":
             self._strategy = tf.distribute.MultiWorkerMirroredStrategy()
         self._replicas = self._strategy.num_replicas_in_sync if self._strategy else 1
-        self._mean = tf.function(lambda value: self._first(self._strategy.run(self.averaged, (value,))), autograph=False)
+        self._mean = tf.function(self._mean_of_workers, autograph=False)
         self.chief = self._worker == 0
 
     def share(self, batch_size: int) -> Share:
@@ -79,10 +79,12 @@ class Distribution:
         return self._first(self._strategy.run(of_replica))
 
     def averaged(self, values: Any) -> Any:
-        """Returns tensors averaged over all replicas; to be called by a function of `run`."""
+        """Returns tensors (or None) averaged over all replicas; to be called by a function of `run`."""
         if self._strategy is None:
             return values
-        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, values)
+        present = [value for value in tf.nest.flatten(values) if value is not None]
+        means = iter(tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, present))
+        return tf.nest.map_structure(lambda value: None if value is None else next(means), values)
 
     def any(self, flag: bool) -> bool:
         """Returns whether any worker says so: to be asked by all of them at the same step, and the same for all."""
@@ -95,6 +97,10 @@ class Distribution:
                 f"{run_dir}: worker {self._worker} resumes at step {step}, others do not; expected one folder that all "
                 "workers share; give such a --run_dir"
             )
+
+    def _mean_of_workers(self, value: tf.Tensor) -> tf.Tensor:
+        # The identity gives the value a device, which the reduction asks for.
+        return self._first(self._strategy.run(lambda: self.averaged(tf.identity(value))))
 
     def _first(self, results: Any) -> Any:
         """The results of this worker's first replica."""
