@@ -72,9 +72,7 @@ class Source(abc.ABC):
         """Returns which snippet, [] int64, comes at a position of `ordered`."""
         return snippet_index(position, seed, len(self))
 
-    def ordered(
-        self, seed: int, start: int, wanted: Callable[[tf.Tensor], tf.Tensor] | None = None
-    ) -> tf.data.Dataset:
+    def ordered(self, seed: int, start: int, wanted: Callable[[tf.Tensor], tf.Tensor] | None = None) -> tf.data.Dataset:
         """Returns an infinite dataset of shuffled snippets, each once per epoch; damaged images raise in it.
 
         Args:

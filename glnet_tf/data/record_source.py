@@ -122,9 +122,7 @@ class RecordsSource(Source):
                 return numbers[place - int(first) % len(self)]
         raise AssertionError("an epoch's windows hold all of its positions")
 
-    def ordered(
-        self, seed: int, start: int, wanted: Callable[[tf.Tensor], tf.Tensor] | None = None
-    ) -> tf.data.Dataset:
+    def ordered(self, seed: int, start: int, wanted: Callable[[tf.Tensor], tf.Tensor] | None = None) -> tf.data.Dataset:
         """See Source; of a damaged shard, all from the first damaged record on raise."""
         start_position = tf.constant(start, tf.int64)
         epochs = tf.data.Dataset.range(start // len(self), np.iinfo(np.int64).max)

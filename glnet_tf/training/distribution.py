@@ -1,4 +1,4 @@
-"""Training on several devices or machines: each replica computes its part of every batch; one worker, the chief, writes.
+"""Training on several devices or machines: each replica computes its part of a batch; one worker, the chief, writes.
 
 Every replica keeps a copy of the weights. The copies stay equal, as all of them make the same update. Only the step and
 `Distribution.any` communicate: to read a weight, to validate or to save takes no other worker.
@@ -38,7 +38,7 @@ class Distribution:
 
     def __init__(self, kind: str = "off") -> None:
         self._worker, self._workers = worker_and_workers() if kind == "multi_worker" else (0, 1)
-        self._strategy: tf.distribute.Strategy | None = None
+        self._strategy: Any = None
         if kind == "mirrored":
             devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
             self._strategy = tf.distribute.MirroredStrategy([device.name for device in devices])

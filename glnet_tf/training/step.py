@@ -53,7 +53,8 @@ def make_train_step(
 ) -> Callable[[Snippet], StepResult]:
     """Returns the compiled training step: forward, objective, gradient, update.
 
-    With a `distribution`, it takes this worker's part of a batch and averages over the whole batch. Whoever calls it must stop when the objective or the gradient's length is not finite: the update has been made.
+    With a `distribution`, it takes this worker's part of a batch, and everything is averaged over the whole batch.
+    Whoever calls it must stop when the objective or the gradient's length is not finite: the update has been made.
     """
     groups = model.variable_groups((1.0, training.flow_rate, training.camera_rate, training.intrinsics_rate))
     for optimizer, variables in zip(optimizers, groups):
