@@ -122,10 +122,9 @@ def joined(kind: str) -> Iterator[Distribution]:
     except LOST as error:
         if kind != "multi_worker":
             raise
-        reason = str(error).strip().splitlines()[0]
         raise WorkerError(
-            f"another worker has ended or cannot be reached ({reason}); start all workers again with the same command: "
-            "it goes on from the last checkpoint"
+            f"another worker has ended or cannot be reached ({type(error).__name__}); start all workers again with the "
+            "same command: it goes on from the last checkpoint"
         ) from None
 
 
