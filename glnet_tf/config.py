@@ -57,7 +57,7 @@ class DataConfig(Checked):
     cache_dir: str = setting("~/.cache/glnet_tf", "folder for what is measured or converted only once; empty: none")
     image_height: int = setting(128, "height of the network's images, pixels; a multiple of 32", low=32)
     image_width: int = setting(416, "width of the network's images, pixels; a multiple of 32", low=32)
-    batch_size: int = setting(4, "snippets per training step", low=1)
+    batch_size: int = setting(4, "snippets per training step, over all devices and machines", low=1)
     stride: int = setting(1, "frames between the frames of a snippet", low=1)
     flip: bool = setting(True, "mirror half of the snippets left to right")
     colour: float = setting(0.2, "largest relative change of brightness, contrast and saturation; 0: none", low=0.0)
@@ -183,6 +183,12 @@ class TrainingConfig(Checked):
     summary_steps: int = setting(200, "steps between TensorBoard pictures", low=1)
     checkpoint_steps: int = setting(500, "steps between checkpoints and validations", low=1)
     validation_snippets: int = setting(32, "snippets per validation", low=1)
+    distribute: str = setting(
+        "off",
+        "who computes a step: off (one device), mirrored (all GPUs of this machine) or multi_worker (all machines that "
+        "TF_CONFIG names)",
+        choices=("off", "mirrored", "multi_worker"),
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,5 +17,9 @@ class CheckpointError(GLNetError):
     """A run folder or weights file does not fit what was asked of it."""
 
 
+class WorkerError(GLNetError):
+    """A worker of a distributed run is gone or does not fit the others."""
+
+
 class NonFiniteLossError(GLNetError):
     """A loss term became NaN or infinite; the message names the term and the snippets."""

@@ -23,16 +23,20 @@ def main() -> None:
         raise ConfigError("--run_dir is missing: expected the folder that the run is to fill")
     # TensorFlow takes seconds to import: only once the flags are known to be right.
     from glnet_tf.data.sources import open_source
+    from glnet_tf.training.distribution import joined
     from glnet_tf.training.trainer import Trainer
 
-    source = open_source(data, "train")
-    validation = None
-    if data.validation_streets:
-        unseen = dataclasses.replace(data, street_seed=data.street_seed + data.streets, streets=data.validation_streets)
-        validation = open_source(unseen, "train")
-    elif data.holdout_frames:
-        validation = open_source(data, "validation")
-    Trainer(flags.FLAGS.run_dir, source, validation, data, model, loss, training).run()
+    with joined(training.distribute) as distribution:
+        source = open_source(data, "train")
+        validation = None
+        if data.validation_streets:
+            seed = data.street_seed + data.streets
+            validation = open_source(
+                dataclasses.replace(data, street_seed=seed, streets=data.validation_streets), "train"
+            )
+        elif data.holdout_frames:
+            validation = open_source(data, "validation")
+        Trainer(flags.FLAGS.run_dir, source, validation, data, model, loss, training, distribution).run()
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from typing import NamedTuple
+from typing import Callable, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -72,15 +72,16 @@ class Source(abc.ABC):
         """Returns which snippet, [] int64, comes at a position of `ordered`."""
         return snippet_index(position, seed, len(self))
 
-    def ordered(self, seed: int, start: int) -> tf.data.Dataset:
+    def ordered(self, seed: int, start: int, wanted: Callable[[tf.Tensor], tf.Tensor] | None = None) -> tf.data.Dataset:
         """Returns an infinite dataset of shuffled snippets, each once per epoch; damaged images raise in it.
 
         Args:
           seed: of the order.
           start: position of the first snippet; a dataset from there equals the rest of one from 0.
+          wanted: position -> whether its snippet is decoded; None: all are.
 
         Returns:
-          Dataset of Loaded, positions consecutive.
+          Dataset of Loaded, positions increasing, consecutive where all are wanted.
         """
 
         def read(position: tf.Tensor) -> Loaded:
@@ -88,6 +89,8 @@ class Source(abc.ABC):
             return Loaded(*self.load(index), index, position)
 
         positions = tf.data.Dataset.range(start, np.iinfo(np.int64).max)
+        if wanted is not None:
+            positions = positions.filter(wanted)
         return positions.map(read, tf.data.AUTOTUNE, deterministic=True)
 
     @abc.abstractmethod

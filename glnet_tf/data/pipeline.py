@@ -6,6 +6,7 @@ A position counts samples over all epochs. Resuming a stream is starting it at a
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -18,8 +19,27 @@ from glnet_tf.geometry.camera import resize_intrinsics
 from glnet_tf.structures import FRAMES, Snippet
 
 
-def stream(source: Source, config: DataConfig, seed: int, start: int = 0, augmented: bool = True) -> tf.data.Dataset:
+class Share(NamedTuple):
+    """A worker's part of every batch: of `workers` equal runs of positions, the one with number `worker`."""
+
+    worker: int
+    workers: int
+
+    def holds(self, offset: tf.Tensor | int, batch_size: int) -> tf.Tensor | bool:
+        """Returns whether the position so many after a batch's first one is in the part."""
+        return offset % batch_size // (batch_size // self.workers) == self.worker
+
+
+WHOLE = Share(0, 1)
+
+
+def stream(
+    source: Source, config: DataConfig, seed: int, start: int = 0, augmented: bool = True, share: Share = WHOLE
+) -> tf.data.Dataset:
     """Returns an infinite dataset of shuffled training batches; a snippet whose images are damaged is left out.
+
+    With a `share`, only that part of every batch is decoded. A damaged snippet is replaced by the next one of the same
+    share: every worker still has a full part at every step, but is then ahead of the others by a snippet.
 
     Args:
       source: where the snippets come from.
@@ -27,10 +47,11 @@ def stream(source: Source, config: DataConfig, seed: int, start: int = 0, augmen
       seed: of the order and the augmentation.
       start: position of the first sample; a stream from there equals the rest of a stream from 0.
       augmented: whether to augment as `config` says.
+      share: of a worker, whose number divides the batch; by default the whole batch.
 
     Returns:
-      Dataset of (Snippet, positions): images [B, 3, H, W, 3], positions [B] int64, consecutive except where snippets
-      were left out (see `missing_positions`).
+      Dataset of (Snippet, positions): images [B, 3, H, W, 3], positions [B] int64, consecutive within the share except
+      where snippets were left out (see `missing_positions`).
 
     Raises:
       DataError: not one snippet of the source can be decoded.
@@ -47,9 +68,10 @@ def stream(source: Source, config: DataConfig, seed: int, start: int = 0, augmen
             snippet = snippet._replace(images=images, intrinsics=intrinsics, mirrored=mirrored)
         return snippet, loaded.position
 
-    intact = source.ordered(seed, start).ignore_errors()
+    wanted = None if share == WHOLE else lambda position: share.holds(position - start, config.batch_size)
+    intact = source.ordered(seed, start, wanted).ignore_errors()
     samples = intact.map(sample, tf.data.AUTOTUNE, deterministic=True)
-    return samples.batch(config.batch_size).prefetch(tf.data.AUTOTUNE)
+    return samples.batch(config.batch_size // share.workers).prefetch(tf.data.AUTOTUNE)
 
 
 def batches(source: Source, config: DataConfig, indices: Sequence[int] | None = None) -> tf.data.Dataset:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -121,7 +122,7 @@ class RecordsSource(Source):
                 return numbers[place - int(first) % len(self)]
         raise AssertionError("an epoch's windows hold all of its positions")
 
-    def ordered(self, seed: int, start: int) -> tf.data.Dataset:
+    def ordered(self, seed: int, start: int, wanted: Callable[[tf.Tensor], tf.Tensor] | None = None) -> tf.data.Dataset:
         """See Source; of a damaged shard, all from the first damaged record on raise."""
         start_position = tf.constant(start, tf.int64)
         epochs = tf.data.Dataset.range(start // len(self), np.iinfo(np.int64).max)
@@ -131,6 +132,8 @@ class RecordsSource(Source):
         )
         records = windows.map(self._read_window).prefetch(1).unbatch()
         rest = records.filter(lambda record, number, position: position >= start_position)
+        if wanted is not None:
+            rest = rest.filter(lambda record, number, position: wanted(position))
         return rest.map(
             lambda record, number, position: Loaded(*decode_record(record), number, position),
             tf.data.AUTOTUNE,

@@ -10,6 +10,7 @@ from glnet_tf.config import LossConfig, TrainingConfig
 from glnet_tf.losses.objective import LossWeights, objective
 from glnet_tf.models.glnet import GLNet, update
 from glnet_tf.structures import LossReport, Snippet
+from glnet_tf.training.distribution import Distribution
 from glnet_tf.training.monitor import Vitals, vitals
 from glnet_tf.training.schedule import LearningRate, both_share
 
@@ -48,9 +49,11 @@ def make_train_step(
     loss: LossConfig,
     training: TrainingConfig,
     signature: Snippet,
+    distribution: Distribution | None = None,
 ) -> Callable[[Snippet], StepResult]:
     """Returns the compiled training step: forward, objective, gradient, update.
 
+    With a `distribution`, it takes this worker's part of a batch, and everything is averaged over the whole batch.
     Whoever calls it must stop when the objective or the gradient's length is not finite: the update has been made.
     """
     groups = model.variable_groups((1.0, training.flow_rate, training.camera_rate, training.intrinsics_rate))
@@ -58,14 +61,22 @@ def make_train_step(
         # Were Adam's moments made in the step, TensorFlow would trace the step twice.
         optimizer._create_all_weights(variables)
 
-    @tf.function(input_signature=[signature], autograph=False)
-    def step(snippet: Snippet) -> StepResult:
-        weights.both.assign(both_share(optimizers.depth.iterations, training))
+    distribution = distribution or Distribution()
+
+    def of_replica(snippet: Snippet) -> StepResult:
         with tf.GradientTape() as tape:
             predictions = model(snippet, training=True)
             total, report = objective(snippet, predictions, weights, loss)
-        gradients, norm = tf.clip_by_global_norm(tape.gradient(total, sum(groups, [])), training.gradient_clip)
-        update(optimizers, groups, gradients)
-        return StepResult(total, report, norm, vitals(predictions))
+        gradients, total, report, signs = distribution.averaged(
+            (tape.gradient(total, sum(groups, [])), total, report, vitals(predictions))
+        )
+        gradients, norm = tf.clip_by_global_norm(gradients, training.gradient_clip)
+        update(optimizers, groups, gradients, experimental_aggregate_gradients=False)
+        return StepResult(total, report, norm, signs)
+
+    @tf.function(input_signature=[signature], autograph=False)
+    def step(snippet: Snippet) -> StepResult:
+        weights.both.assign(both_share(optimizers.depth.iterations, training))
+        return distribution.run(of_replica, snippet)
 
     return step

@@ -8,6 +8,7 @@ import json
 import math
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -18,13 +19,14 @@ from tqdm import tqdm
 
 from glnet_tf.config import DataConfig, LossConfig, ModelConfig, TrainingConfig
 from glnet_tf.data.base import Source
-from glnet_tf.data.pipeline import missing_positions, stream
+from glnet_tf.data.pipeline import WHOLE, missing_positions, stream
 from glnet_tf.errors import NonFiniteLossError
 from glnet_tf.geometry.camera import focal_and_principal_point
 from glnet_tf.losses.objective import loss_weights
 from glnet_tf.models.glnet import make_predict
 from glnet_tf.structures import Snippet, snippet_signature
 from glnet_tf.training.checkpoints import Architecture, Checkpoints, claim, write_text
+from glnet_tf.training.distribution import Distribution
 from glnet_tf.training.monitor import CollapseMonitor
 from glnet_tf.training.step import StepResult, make_optimizers, make_train_step
 from glnet_tf.training.summaries import Summaries, explain, point_cloud
@@ -53,12 +55,14 @@ class Trainer:
       source: of the training snippets.
       validation: source of the validation snippets, or None.
       data, model, loss, training: the configuration.
+      distribution: that of `training`, where it had to be made before the source.
 
     Attributes:
       predict: the model compiled for inference, Snippet -> Predictions.
 
     Raises:
       CheckpointError: the run folder holds another architecture.
+      ConfigError: the devices cannot share the batch equally.
     """
 
     def __init__(
@@ -70,23 +74,30 @@ class Trainer:
         model: ModelConfig,
         loss: LossConfig,
         training: TrainingConfig,
+        distribution: Distribution | None = None,
     ):
+        self._distribution = distribution or Distribution(training.distribute)
+        self._share = self._distribution.share(data.batch_size)
         self.run_dir = Path(run_dir)
         self.source, self.validation = source, validation
         self.data, self.training = data, training
         self.architecture = Architecture(
             decide(model, source), data.image_height, data.image_width, source.cameras, source.shapes
         )
-        claim(self.run_dir, self.architecture)
+        if self._distribution.chief:
+            claim(self.run_dir, self.architecture)
 
         tf.keras.utils.set_random_seed(training.seed)
-        self.model = self.architecture.build()
-        self.model.build_variables()
-        optimizers = make_optimizers(training)
         # Variables, so that a change of weight never traces the step again.
         weights = loss_weights(loss, both=1.0, made=partial(tf.Variable, trainable=False))
         signature = snippet_signature(data.image_height, data.image_width)
-        self._train_step = make_train_step(self.model, optimizers, weights, loss, training, signature)
+        with self._distribution.scope():
+            self.model = self.architecture.build()
+            self.model.build_variables()
+            optimizers = make_optimizers(training)
+            self._train_step = make_train_step(
+                self.model, optimizers, weights, loss, training, signature, self._distribution
+            )
         self.predict = make_predict(self.model, signature)
         self._score = make_objective(weights, loss)
         self._alpha = loss.alpha
@@ -111,32 +122,46 @@ class Trainer:
         Raises:
           NonFiniteLossError: a term or the gradient is not finite; the checkpoints of before are kept.
         """
-        if self._checkpoints.restore():
+        chief = self._distribution.chief
+        if self._checkpoints.restore() and chief:
             print(f"{self.run_dir}: resuming at step {int(self.step)} of {self.training.steps}", file=sys.stderr)
-        self._forget_metrics_after(int(self.step))
         first = int(self.step)
-        summaries = Summaries(self.run_dir)
+        self._distribution.check_resumed(first, self.run_dir)
+        if chief:
+            self._forget_metrics_after(first)
+        self._next = int(self._position)
         interval = 0.5 if sys.stderr.isatty() else 30.0
+        # Whoever is not the chief reports nothing.
+        reports = contextlib.nullcontext(str(self.run_dir)) if chief else tempfile.TemporaryDirectory()
         with (
             _interruption() as interrupted,
-            contextlib.closing(summaries),
-            open(self.run_dir / "metrics.jsonl", "a") as log,
-            tqdm(total=self.training.steps, initial=first, desc="training", unit="step", mininterval=interval) as bar,
+            reports as folder,
+            contextlib.closing(Summaries(folder)) as summaries,
+            open(Path(folder, "metrics.jsonl"), "a") as log,
+            tqdm(
+                total=self.training.steps,
+                initial=first,
+                desc="training",
+                unit="step",
+                mininterval=interval,
+                disable=not chief,
+            ) as bar,
         ):
-            batches = iter(stream(self.source, self.data, self.training.seed, int(self._position)))
-            while int(self.step) < self.training.steps and not interrupted():
+            batches = iter(stream(self.source, self.data, self.training.seed, self._next, share=self._share))
+            while not (stopped := self._distribution.any(interrupted())) and int(self.step) < self.training.steps:
                 snippet, positions = next(batches)
                 result = self._train_step(snippet)
                 self._check_finite(result, snippet)
-                self._note_skipped(positions.numpy())
+                self._advance(positions.numpy())
                 step = int(self.step.assign_add(1))
-                self._position.assign(positions[-1] + 1)
-                self._report(step, result, snippet, summaries, log, bar)
-                if step % self.training.checkpoint_steps == 0 or step == self.training.steps:
+                if chief:
+                    self._report(step, result, snippet, summaries, log, bar)
+                if chief and (step % self.training.checkpoint_steps == 0 or step == self.training.steps):
                     self._save(step, summaries, log)
-            if interrupted():
+            if stopped and chief:
                 self._checkpoints.save(int(self.step), best=False)
-        self._end(interrupted())
+        if chief:
+            self._end(stopped)
         return int(self.step)
 
     def _check_finite(self, result: StepResult, snippet: Snippet) -> None:
@@ -150,13 +175,20 @@ class Trainer:
             f"{self.run_dir / 'latest'}"
         )
 
-    def _note_skipped(self, positions: np.ndarray) -> None:
-        for position in missing_positions(int(self._position), positions):
+    def _advance(self, positions: np.ndarray) -> None:
+        """Notes what was left out before the positions of a batch, and where a resumed run goes on."""
+        start = int(self._position)
+        for position in missing_positions(self._next, positions):
+            if not self._share.holds(position - start, self.data.batch_size):
+                continue
             index = int(self.source.index_at(position, self.training.seed))
             files = self.source.files(index)
             if files[1] not in self._skipped:
                 self._skipped[files[1]] = None
                 tqdm.write(f"warning: a snippet cannot be decoded and is left out: {', '.join(files)}", sys.stderr)
+        self._next = int(positions[-1]) + 1
+        # One of several workers that left something out is ahead of the others: resumed, it reads that part again.
+        self._position.assign(self._next if self._share == WHOLE else start + self.data.batch_size)
 
     def _report(self, step, result, snippet, summaries, log, bar) -> None:  # type: ignore[no-untyped-def]
         warning = self._monitor.check(step, result.vitals)

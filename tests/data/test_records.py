@@ -96,6 +96,13 @@ def test_it_goes_on_exactly_from_any_position(made, start):
     assert positions_and_indices(source.ordered(3, start), 3 * COUNT - start) == (positions[start:], indices[start:])
 
 
+def test_wanted_positions_keep_their_snippets(made):
+    source = RecordsSource(made[2], part="all")
+    positions, indices = positions_and_indices(source.ordered(3, 1), 2 * COUNT)
+    odd = source.ordered(3, 1, lambda position: position % 2 == 1)
+    assert positions_and_indices(odd, COUNT) == (positions[::2], indices[::2])
+
+
 def test_a_stream_of_batches_resumes_bit_for_bit(made):
     source = RecordsSource(made[2])
     whole = list(stream(source, SMALL, seed=5).take(7))
