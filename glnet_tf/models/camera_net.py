@@ -91,13 +91,14 @@ class CameraNet(tf.keras.Model):
             # One for each layer: an initializer without a seed repeats itself.
             return tf.keras.initializers.RandomNormal(stddev=1e-2)
 
-        self.pose = layers.Conv2D(6, 1, kernel_initializer=small(), name="pose")
+        self.pose = layers.Conv2D(6, 1, kernel_initializer=small(), dtype="float32", name="pose")
         self.intrinsics = (
             layers.Conv2D(
                 4,
                 1,
                 kernel_initializer=small(),
                 bias_initializer=tf.keras.initializers.Constant(initial),
+                dtype="float32",
                 name="intrinsics",
             )
             if predicts_intrinsics
@@ -116,10 +117,10 @@ class CameraNet(tf.keras.Model):
         grid = pixel_grid(tf.shape(seen)[1], tf.shape(seen)[2])
         place = tf.broadcast_to(2 * grid / grid[-1, -1] - 1, tf.concat([tf.shape(seen)[:3], [2]], axis=0))
         # What a motion looks like depends on where: convolutions alone would not know (CoordConv, NeurIPS 2018; ours).
-        x = tf.concat([seen, place], axis=-1)
+        x = tf.concat([seen, tf.cast(place, seen.dtype)], axis=-1)
         for convolution in self.convolutions:
             x = convolution(x)
-        pose = POSE_UNIT * tf.reduce_mean(tf.cast(self.pose(x), tf.float32), axis=[1, 2])
+        pose = POSE_UNIT * tf.reduce_mean(self.pose(x), axis=[1, 2])
         if self.intrinsics is None:
             return pose, None
-        return pose, tf.reduce_mean(tf.cast(self.intrinsics(x), tf.float32), axis=[1, 2])
+        return pose, tf.reduce_mean(self.intrinsics(x), axis=[1, 2])

@@ -57,11 +57,12 @@ class Decoder(tf.keras.Model):
                 3,
                 padding="same",
                 kernel_initializer=tf.keras.initializers.RandomNormal(stddev=2e-2),
+                dtype="float32",  # also where the features are in half precision
                 name=f"head{level}",
             )
             for level in range(self.finest, SCALES)
         ]
-        self.enlarge = layers.UpSampling2D(2, interpolation="bilinear")
+        self.enlarge = layers.UpSampling2D(2, interpolation="bilinear", dtype="float32")
 
     def call(self, features: tuple[tf.Tensor, ...], guess: Guess | None = None) -> tuple[tf.Tensor, ...]:
         """Returns the maps, finest first.
@@ -86,9 +87,9 @@ class Decoder(tf.keras.Model):
             base = self.enlarge(tf.stop_gradient(maps[0])) if maps else None
             if guess is not None and level < SCALES:
                 base, hints = guess(level, base)
-                parts += hints
+                parts += [tf.cast(hint, x.dtype) for hint in hints]
             if base is not None:
-                parts.append(base)
+                parts.append(tf.cast(base, x.dtype))
             x = self.merge[block](tf.concat(parts, axis=-1))
             if level < SCALES:
                 maps.insert(0, HEAD_SCALE * self.heads[block](x) + (self.start if base is None else base))

@@ -32,4 +32,4 @@ class DepthNet(tf.keras.Model):
         """Returns inverse depth, [B, h, w, 1] at every level, of images [B, H, W, 3]."""
         maps = self.decoder(self.encoder(images, training=training and self.learns_statistics))
         span = MAX_DISPARITY - MIN_DISPARITY
-        return tuple(MIN_DISPARITY + span * tf.sigmoid(tf.cast(x, tf.float32)) for x in maps)
+        return tuple(MIN_DISPARITY + span * tf.sigmoid(x) for x in maps)

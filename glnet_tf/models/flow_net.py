@@ -70,7 +70,8 @@ class MatchingFlowNet(tf.keras.Model):
     SHARPNESS = 12.0
 
     def __init__(self, config: ModelConfig):
-        super().__init__(name="flow_net")
+        # Matching is geometry: in single precision whatever the layers compute in.
+        super().__init__(name="flow_net", dtype="float32")
         self.encoder = build_encoder(config.encoder, frames=1, weights=config.encoder_weights)
         self.learns_statistics = config.encoder_weights == "none"
         self.sharpness = [
@@ -96,7 +97,7 @@ class MatchingFlowNet(tf.keras.Model):
         def guess(level: int, coarser: tf.Tensor | None) -> tuple[tf.Tensor, list[tf.Tensor]]:
             if level not in self.LEVELS:
                 return coarser, []
-            standard = standardised(encoded[level - 1])
+            standard = standardised(tf.cast(encoded[level - 1], tf.float32))
             a, b = of_pairs(standard, first), of_pairs(standard, second)
             if coarser is None:
                 coarser = tf.zeros_like(a[..., :2])
@@ -119,7 +120,7 @@ def _unit(flow: tf.Tensor) -> tf.Tensor:
 
 def _in_pixels(raw: tf.Tensor) -> tf.Tensor:
     """A decoder's map, [N, h, w, 2], as flow in pixels of its level."""
-    return tf.cast(raw, tf.float32) * _unit(raw)
+    return raw * _unit(raw)
 
 
 FLOW_NETS = {"stacked": StackedFlowNet, "matching": MatchingFlowNet}

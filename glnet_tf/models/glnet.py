@@ -36,7 +36,7 @@ class GLNet(tf.keras.Model):
     def __init__(
         self, config: ModelConfig, cameras: int, height: int, width: int, shapes: Sequence[float] | None = None
     ):
-        super().__init__(name="glnet")
+        super().__init__(name="glnet", dtype="float32")
         self.source_of_intrinsics = config.intrinsics
         self.field_of_view = config.field_of_view
         self.image_size = (height, width)

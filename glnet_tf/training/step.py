@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Callable, NamedTuple
 
 import tensorflow as tf
 
 from glnet_tf.config import LossConfig, TrainingConfig
+from glnet_tf.geometry.layout import plain_operators
 from glnet_tf.losses.objective import LossWeights, objective
 from glnet_tf.models.glnet import GLNet, update
 from glnet_tf.structures import LossReport, Snippet
 from glnet_tf.training.distribution import Distribution
 from glnet_tf.training.monitor import Vitals, vitals
+from glnet_tf.training.precision import LossScale
 from glnet_tf.training.schedule import LearningRate, both_share
 
 
@@ -50,10 +53,12 @@ def make_train_step(
     training: TrainingConfig,
     signature: Snippet,
     distribution: Distribution | None = None,
+    scale: LossScale | None = None,
 ) -> Callable[[Snippet], StepResult]:
     """Returns the compiled training step: forward, objective, gradient, update.
 
-    With a `distribution`, it takes this worker's part of a batch, and everything is averaged over the whole batch.
+    With a `distribution`, it takes this worker's part of a batch, and everything is averaged over the whole batch. With
+    a `scale`, gradients that overflow change next to nothing: Adam sees zeros.
     Whoever calls it must stop when the objective or the gradient's length is not finite: the update has been made.
     """
     groups = model.variable_groups((1.0, training.flow_rate, training.camera_rate, training.intrinsics_rate))
@@ -67,16 +72,20 @@ def make_train_step(
         with tf.GradientTape() as tape:
             predictions = model(snippet, training=True)
             total, report = objective(snippet, predictions, weights, loss)
+            scaled = total if scale is None else total * scale.scale
         gradients, total, report, signs = distribution.averaged(
-            (tape.gradient(total, sum(groups, [])), total, report, vitals(predictions))
+            (tape.gradient(scaled, sum(groups, [])), total, report, vitals(predictions))
         )
+        if scale is not None:
+            gradients = scale.unscaled(gradients)
         gradients, norm = tf.clip_by_global_norm(gradients, training.gradient_clip)
         update(optimizers, groups, gradients, experimental_aggregate_gradients=False)
         return StepResult(total, report, norm, signs)
 
-    @tf.function(input_signature=[signature], autograph=False)
+    @tf.function(input_signature=[signature], autograph=False, jit_compile=training.xla or None)
     def step(snippet: Snippet) -> StepResult:
         weights.both.assign(both_share(optimizers.depth.iterations, training))
-        return distribution.run(of_replica, snippet)
+        with plain_operators() if training.xla else contextlib.nullcontext():
+            return distribution.run(of_replica, snippet)
 
     return step

@@ -28,6 +28,7 @@ from glnet_tf.structures import Snippet, snippet_signature
 from glnet_tf.training.checkpoints import Architecture, Checkpoints, claim, write_text
 from glnet_tf.training.distribution import Distribution
 from glnet_tf.training.monitor import CollapseMonitor
+from glnet_tf.training.precision import LossScale, layer_precision
 from glnet_tf.training.step import StepResult, make_optimizers, make_train_step
 from glnet_tf.training.summaries import Summaries, explain, point_cloud
 from glnet_tf.training.validation import make_objective, validate
@@ -92,11 +93,13 @@ class Trainer:
         weights = loss_weights(loss, both=1.0, made=partial(tf.Variable, trainable=False))
         signature = snippet_signature(data.image_height, data.image_width)
         with self._distribution.scope():
-            self.model = self.architecture.build()
-            self.model.build_variables()
+            with layer_precision(training.mixed_precision):
+                self.model = self.architecture.build()
+                self.model.build_variables()
             optimizers = make_optimizers(training)
+            scale = LossScale() if training.mixed_precision else None
             self._train_step = make_train_step(
-                self.model, optimizers, weights, loss, training, signature, self._distribution
+                self.model, optimizers, weights, loss, training, signature, self._distribution, scale
             )
         self.predict = make_predict(self.model, signature)
         self._score = make_objective(weights, loss)
@@ -111,6 +114,7 @@ class Trainer:
             step=self.step,
             position=self._position,
             best=self._best,
+            **({"loss_scale": scale} if scale else {}),
         )
         self._checkpoints = Checkpoints(self.run_dir, state)
         self._monitor = CollapseMonitor(grace_steps=training.warmup_steps)
