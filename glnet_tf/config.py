@@ -166,7 +166,7 @@ class TrainingConfig(Checked):
     mixed_precision: bool = setting(
         False, "networks in half precision, geometry and losses in single precision, with loss scaling; for GPUs"
     )
-    xla: bool = setting(False, "compile the training step with XLA; for GPUs")
+    xla: bool = setting(False, "let XLA compile what it can of the graphs; for GPUs")
     steps: int = setting(100_000, "training steps in all, resumed ones included", low=1)
     learning_rate: float = setting(2e-4, "Adam's learning rate", low=0.0)
     flow_rate: float = setting(

@@ -18,14 +18,15 @@ from flagging import config_from_flags, define, run
 from glnet_tf.config import DataConfig, LossConfig, ModelConfig
 
 define(DataConfig, LossConfig, ModelConfig)
-PARTS = ("step", "scaling", "inference", "refinement", "pipeline")
+PARTS = ("step", "losses", "scaling", "inference", "refinement", "pipeline")
 ENCODERS = ("resnet18", "efficientnet_lite0")
 flags.DEFINE_enum(
     "what",
     "all",
     ("all", *PARTS),
-    "step: training step, networks, losses; scaling: steps of several sizes; inference: networks per image; "
-    "refinement: iterations of PFT and OFT; pipeline: snippets per second; all: each in a process of its own",
+    "step: training step, networks, losses; losses: each by itself; scaling: steps of several sizes; inference: "
+    "networks per image; refinement: iterations of PFT and OFT; pipeline: snippets per second; all: each in a process "
+    "of its own",
 )
 flags.DEFINE_string("output", "", "JSON file for the figures; empty: only print")
 flags.DEFINE_integer("repeats", 5, "measurements, of which the median counts", lower_bound=1)
@@ -56,6 +57,8 @@ def measured(what: str) -> dict[str, Any]:
             "losses_over_networks": seconds["losses"] / networks,
         }
         return {"seconds": seconds, "ratios": ratios}
+    if what == "losses":
+        return {"seconds": speed.loss_times(model, data, loss, repeats)}
     if what == "scaling":
         return speed.scaling(model, data, loss, repeats)
     if what == "inference":
@@ -82,6 +85,7 @@ def all_parts() -> dict[str, Any]:
     }
     jobs = [(f"step_{encoder}", "step", [f"--encoder={encoder}"]) for encoder in ENCODERS]
     jobs += [(f"inference_{encoder}", "inference", [f"--encoder={encoder}"]) for encoder in ENCODERS]
+    jobs += [("losses", "losses", ["--encoder=efficientnet_lite0"])]
     jobs += [("scaling", "scaling", ["--encoder=efficientnet_lite0"]), ("refinement", "refinement", ["--batch_size=1"])]
     if flags.FLAGS.data_dir or flags.FLAGS.dataset == "street":
         jobs += [("pipeline", "pipeline", [])]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import signal
 import sys
 from typing import Any, Callable, TypeVar
 
@@ -11,6 +13,10 @@ from absl import app, flags
 from glnet_tf.errors import ConfigError, GLNetError
 
 Config = TypeVar("Config")
+ADVICE = (
+    "memory grows with the batch and the pixels: lower --batch_size, --image_height and --image_width, or --window, or "
+    "allow more by --max_memory"
+)
 DEFINE: dict[type, Callable[..., Any]] = {
     str: flags.DEFINE_string,
     int: flags.DEFINE_integer,
@@ -33,14 +39,41 @@ def config_from_flags(config: type[Config], prefix: str = "") -> Config:
     return config(**{field.name: getattr(flags.FLAGS, prefix + field.name) for field in fields})
 
 
+def limit_memory(gigabytes: float) -> None:
+    """Goes on in a child process whose allocations beyond a size fail; if that kills it, ends with advice."""
+    import resource
+
+    child = os.fork()
+    if not child:
+        resource.setrlimit(resource.RLIMIT_DATA, (int(gigabytes * 1e9), resource.RLIM_INFINITY))
+        return
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the child too
+    signal.signal(signal.SIGTERM, lambda number, frame: os.kill(child, number))
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        name = signal.Signals(os.WTERMSIG(status)).name
+        print(f"error: ended by {name}, probably for want of memory; {ADVICE}", file=sys.stderr)
+        os._exit(2)
+    os._exit(os.WEXITSTATUS(status))
+
+
 def run(main: Callable[[], int | None]) -> None:
     """Parses the command line and runs a tool; what a user can mend ends it with one line and exit code 2."""
     app.define_help_flags()
+    flags.DEFINE_float("max_memory", 0.0, "gigabytes that the tool may take; 0: whatever there is", lower_bound=0.0)
     try:
         rest = flags.FLAGS(sys.argv)
+        if flags.FLAGS.max_memory:
+            limit_memory(flags.FLAGS.max_memory)
         if len(rest) > 1:
             raise ConfigError(f"{rest[1]}: not a flag; flags start with --")
         sys.exit(main())
     except (GLNetError, flags.Error) as error:
         print("error: " + " ".join(str(error).split()), file=sys.stderr)
+        sys.exit(2)
+    except Exception as error:
+        # By its name: TensorFlow, which defines it, takes seconds to import.
+        if type(error).__name__ not in ("MemoryError", "ResourceExhaustedError"):
+            raise
+        print(f"error: no memory left ({str(error).splitlines()[0]}); {ADVICE}", file=sys.stderr)
         sys.exit(2)

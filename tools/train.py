@@ -22,10 +22,14 @@ def main() -> None:
     if not flags.FLAGS.run_dir:
         raise ConfigError("--run_dir is missing: expected the folder that the run is to fill")
     # TensorFlow takes seconds to import: only once the flags are known to be right.
+    import tensorflow as tf
+
     from glnet_tf.data.sources import open_source
     from glnet_tf.training.distribution import joined
     from glnet_tf.training.trainer import Trainer
 
+    if training.xla:
+        tf.config.optimizer.set_jit("autoclustering")
     with joined(training.distribute) as distribution:
         source = open_source(data, "train")
         validation = None

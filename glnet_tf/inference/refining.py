@@ -230,10 +230,10 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
 def as_text(table: dict[str, dict[str, float]], rows: Sequence[dict[str, Any]]) -> str:
     """Returns the summary as lines to read, and why snippets were not refined."""
     names = list(dict.fromkeys(name for stage in table.values() for name in stage))
-    lines = [" " * 10 + "".join(f"{name:>18}" for name in names)] if names else []
+    lines = [" " * 10 + "".join(f"{name:>22}" for name in names)] if names else []
     for stage, values in table.items():
         if values:
-            lines.append(f"{stage:10}" + "".join(f"{values.get(name, np.nan):18.4f}" for name in names))
+            lines.append(f"{stage:10}" + "".join(f"{values.get(name, np.nan):22.4f}" for name in names))
     reasons = [row["reason"] for row in rows if row["reason"]]
     lines.append(f"{len(rows) - len(reasons)} of {len(rows)} snippets refined")
     for kind in dict.fromkeys(reason.partition(":")[0] for reason in reasons):

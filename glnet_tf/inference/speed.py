@@ -86,10 +86,7 @@ def losses_only(loss: LossConfig, term: str | None = None) -> Run:
 
 
 def training_times(model: ModelConfig, data: DataConfig, loss: LossConfig, repeats: int) -> dict[str, float]:
-    """Returns seconds of a training step, of its networks alone, of its losses alone, and of each loss by itself.
-
-    A loss by itself includes the warps and distances that it stands on, which the losses share in the step.
-    """
+    """Returns seconds of a training step, of its networks alone, and of its losses alone."""
     glnet, snippet = street_batch(model, data)
     training = TrainingConfig()
     signature = snippet_signature(data.image_height, data.image_width)
@@ -102,9 +99,17 @@ def training_times(model: ModelConfig, data: DataConfig, loss: LossConfig, repea
         "networks": partial(networks, snippet),
         "losses": partial(losses, snippet, predictions),
     }
-    for name in LossReport._fields:
-        runs[name] = partial(losses_only(loss, name), snippet, predictions)
     return interleaved(runs, repeats)
+
+
+def loss_times(model: ModelConfig, data: DataConfig, loss: LossConfig, repeats: int) -> dict[str, float]:
+    """Returns seconds of all losses, and of each by itself, with the warps and distances that it stands on."""
+    glnet, snippet = street_batch(model, data)
+    predictions = glnet(snippet)
+    terms = {"all": None, **{name: name for name in LossReport._fields}}
+    return interleaved(
+        {name: partial(losses_only(loss, of), snippet, predictions) for name, of in terms.items()}, repeats
+    )
 
 
 def scaling(model: ModelConfig, data: DataConfig, loss: LossConfig, repeats: int) -> dict[str, Any]:

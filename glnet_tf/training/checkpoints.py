@@ -12,6 +12,7 @@ import tensorflow as tf
 from glnet_tf.config import ModelConfig
 from glnet_tf.errors import CheckpointError
 from glnet_tf.models.glnet import GLNet
+from glnet_tf.training.devices import share_memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,6 +129,7 @@ def load_model(run_dir: str | Path, which: str = "best") -> tuple[GLNet, Archite
     Raises:
       CheckpointError: there is no such run, or it has no checkpoint yet.
     """
+    share_memory()
     run_dir = Path(run_dir)
     architecture = read_architecture(run_dir)
     found = tf.train.latest_checkpoint(str(run_dir / which)) or tf.train.latest_checkpoint(str(run_dir / "latest"))

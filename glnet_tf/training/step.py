@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Callable, NamedTuple
 
 import tensorflow as tf
 
 from glnet_tf.config import LossConfig, TrainingConfig
-from glnet_tf.geometry.layout import plain_operators
 from glnet_tf.losses.objective import LossWeights, objective
 from glnet_tf.models.glnet import GLNet, update
 from glnet_tf.structures import LossReport, Snippet
@@ -82,10 +80,9 @@ def make_train_step(
         update(optimizers, groups, gradients, experimental_aggregate_gradients=False)
         return StepResult(total, report, norm, signs)
 
-    @tf.function(input_signature=[signature], autograph=False, jit_compile=training.xla or None)
+    @tf.function(input_signature=[signature], autograph=False)
     def step(snippet: Snippet) -> StepResult:
         weights.both.assign(both_share(optimizers.depth.iterations, training))
-        with plain_operators() if training.xla else contextlib.nullcontext():
-            return distribution.run(of_replica, snippet)
+        return distribution.run(of_replica, snippet)
 
     return step

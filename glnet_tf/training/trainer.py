@@ -26,6 +26,7 @@ from glnet_tf.losses.objective import loss_weights
 from glnet_tf.models.glnet import make_predict
 from glnet_tf.structures import Snippet, snippet_signature
 from glnet_tf.training.checkpoints import Architecture, Checkpoints, claim, write_text
+from glnet_tf.training.devices import prefetched
 from glnet_tf.training.distribution import Distribution
 from glnet_tf.training.monitor import CollapseMonitor
 from glnet_tf.training.precision import LossScale, layer_precision
@@ -151,7 +152,8 @@ class Trainer:
                 disable=not chief,
             ) as bar,
         ):
-            batches = iter(stream(self.source, self.data, self.training.seed, self._next, share=self._share))
+            snippets = stream(self.source, self.data, self.training.seed, self._next, share=self._share)
+            batches = iter(prefetched(snippets) if self.training.distribute == "off" else snippets)
             while not (stopped := self._distribution.any(interrupted())) and int(self.step) < self.training.steps:
                 snippet, positions = next(batches)
                 result = self._train_step(snippet)

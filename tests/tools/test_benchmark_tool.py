@@ -35,6 +35,26 @@ def test_pipelines_are_compared_in_one_run(tmp_path):
     assert ratios["records"] == rates["records"] / rates["raw"] and ratios["raw"] == 1
 
 
+def test_what_losses_and_step_cost_beside_the_networks(tmp_path):
+    """Bounds far above what docs/performance.md measured, for sizes and machines differ: not a time, only a ratio."""
+    file = tmp_path / "step.json"
+    done = call(
+        "benchmark.py", "--what=step", "--encoder=efficientnet_lite0", "--image_height=64", "--image_width=224",
+        "--batch_size=2", "--repeats=3", f"--output={file}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(file.read_text())
+    assert figures["ratios"]["losses_over_networks"] < 0.6
+    assert 1 < figures["ratios"]["step_over_networks"] < 2
+    assert figures["peak_gigabytes"] < 3
+
+
+def test_no_memory_left_ends_with_advice(tmp_path):
+    done = call("benchmark.py", "--what=inference", "--encoder=efficientnet_lite0", "--max_memory=1.2")
+    assert done.returncode == 2 and "lower --batch_size" in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_tables_of_refinements_are_joined(tmp_path):
     folder = tmp_path / "refined"
     folder.mkdir()

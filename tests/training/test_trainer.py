@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -25,6 +26,8 @@ ROOT = Path(__file__).resolve().parents[2]
 DATA = DataConfig(dataset="street", streets=1, street_frames=7, image_height=32, image_width=64, batch_size=2)
 MODEL = ModelConfig(encoder="efficientnet_lite0", encoder_weights="none", intrinsics="learned")
 TRAINING = TrainingConfig(steps=6, checkpoint_steps=2, summary_steps=3, validation_snippets=2, ramp_steps=2)
+# Of a process that trains at this size: TensorFlow with its libraries and graphs, mostly.
+MOST_KILOBYTES = 2_000_000
 FLAGS = [
     "--dataset=street",
     "--streets=1",
@@ -59,7 +62,8 @@ def weights(run_dir):
 
 # tools/train.py with graphs as in conftest.py: its runs are compared with those of this process, bit for bit.
 PROCESS = """
-import runpy, sys, tensorflow as tf
+import atexit, resource, runpy, sys, tensorflow as tf
+atexit.register(lambda: print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, "kB", file=sys.stderr))
 tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 sys.path.insert(0, sys.argv.pop(1))
 runpy.run_path(sys.path[0] + "/train.py", run_name="__main__")
@@ -84,6 +88,10 @@ def uninterrupted(tmp_path_factory, street):
     run = make(run_dir, street, validation=street)
     assert run.run() == 6
     assert run._train_step.experimental_get_tracing_count() == 1
+    # Nothing in a step waits for Python.
+    graph = run._train_step.get_concrete_function().graph.as_graph_def()
+    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+    assert len(nodes) > 1000 and not [node.name for node in nodes if "PyFunc" in node.op or "Numpy" in node.op]
     return run_dir
 
 
@@ -108,6 +116,8 @@ def test_a_killed_run_resumes_bit_for_bit(tmp_path, uninterrupted):
     _, stderr = process.communicate(timeout=180)
     assert process.returncode == 0, stderr
     assert "resuming at step" in stderr
+    (peak,) = re.findall(r"^peak (\d+) kB$", stderr, re.MULTILINE)
+    assert int(peak) < MOST_KILOBYTES
     expected, found = weights(uninterrupted), weights(tmp_path)
     for name, value in found.items():
         if "/best/" not in name and not name.startswith("best"):
