@@ -4,25 +4,39 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
+import shutil
 import sys
 import time
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from absl import flags
 from flagging import config_from_flags, define, run
 
 from glnet_tf.config import LossConfig, RefinementConfig
+from glnet_tf.data.work import shard_of
 from glnet_tf.errors import ConfigError
+
+if TYPE_CHECKING:
+    from glnet_tf.data.frames import Frames
+    from glnet_tf.inference.predictor import Predictor
 
 define(LossConfig, RefinementConfig)
 flags.FLAGS.set_default("refine", "none")
 flags.FLAGS.set_default("window", 8)
-flags.DEFINE_string("input", "", "an image, a folder of images, a video file, or the index of a camera")
+flags.DEFINE_string(
+    "input", "", "an image, a folder of images, a video file, the index of a camera, or a .txt file that lists such"
+)
 flags.DEFINE_string("run_dir", "", "folder of the training run")
-flags.DEFINE_string("output_dir", "", "folder for the results; it has to be empty")
+flags.DEFINE_string(
+    "output_dir",
+    "",
+    "folder for the results: empty, or for a list, with a folder for each input; those there already are kept",
+)
+flags.DEFINE_string("shard", "0/1", "i/n: of a list's inputs every n-th from number i on, for n machines; i from 0")
 flags.DEFINE_integer("max_frames", 0, "frames after which to stop; 0: all", lower_bound=0)
 flags.DEFINE_string("intrinsics_file", "", "text file with the 3x3 K, pixels of the input; empty: learned or assumed")
 flags.DEFINE_float("scale", 0.0, "factor on all lengths that makes them metres; 0: unknown", lower_bound=0.0)
@@ -40,9 +54,11 @@ def main() -> None:
             raise ConfigError(f"--{name}=: expected a path")
     if flags.FLAGS.scale and flags.FLAGS.camera_height:
         raise ConfigError("--scale and --camera_height: expected one of them; either says what a metre is")
-    folder = Path(flags.FLAGS.output_dir)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    folder, file = Path(flags.FLAGS.output_dir), flags.FLAGS.intrinsics_file
+    listed = flags.FLAGS.input.endswith(".txt")
+    if not listed and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"--output_dir={folder}: expected a new or empty folder; choose another, or empty it")
+    inputs = shard_of(read_list(Path(flags.FLAGS.input)), flags.FLAGS.shard) if listed else []
     loss, config = config_from_flags(LossConfig), config_from_flags(RefinementConfig)
     if config.epochs or config.policy == "sequence":
         raise ConfigError(
@@ -51,14 +67,40 @@ def main() -> None:
     # TensorFlow takes seconds to import: only once the flags are known to be right.
     from glnet_tf.data.calibration import read_intrinsics
     from glnet_tf.data.frames import Frames
+    from glnet_tf.inference.predictor import Predictor
+
+    most = flags.FLAGS.max_frames
+    frames = None if listed else Frames(flags.FLAGS.input, most)
+    predictor = Predictor(flags.FLAGS.run_dir, config, loss, read_intrinsics(Path(file)) if file else None)
+    if frames:
+        predict(predictor, frames, folder)
+    for name, place in inputs:
+        if (folder / name).exists():
+            print(f"{folder / name}: there already")
+            continue
+        unfinished = folder / f"{name}.unfinished"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        if not predict(predictor, Frames(place, most), unfinished):
+            break
+        unfinished.rename(folder / name)
+
+
+def read_list(file: Path) -> list[tuple[str, str]]:
+    """Returns the inputs that a file names, one a line, each with a name of its own for its results."""
+    try:
+        places = [line.strip() for line in file.read_text().splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--input={file}: cannot be read ({error}); expected a text file, one input a line") from None
+    return [(f"{number:04}-{Path(place).stem}", place) for number, place in enumerate(places)]
+
+
+def predict(predictor: Predictor, frames: Frames, folder: Path) -> bool:
+    """Writes what is said about frames to a folder; returns False if it was interrupted."""
     from glnet_tf.inference.ground import Metres
     from glnet_tf.inference.predictions import progress_bar
-    from glnet_tf.inference.predictor import Predictor
     from glnet_tf.inference.written import Pictures, PredictionFolder
 
-    frames = Frames(flags.FLAGS.input, flags.FLAGS.max_frames)
-    file = flags.FLAGS.intrinsics_file
-    predictor = Predictor(flags.FLAGS.run_dir, config, loss, read_intrinsics(Path(file)) if file else None)
+    config = predictor.refinement
     metres = Metres(flags.FLAGS.scale, flags.FLAGS.camera_height)
     written = PredictionFolder(folder, frames.fps)
     pictures, names, remarks = Pictures(), deque[str](), []
@@ -79,7 +121,7 @@ def main() -> None:
     finally:
         seconds = time.monotonic() - started
         notes = {
-            "input": flags.FLAGS.input,
+            "input": frames.place,
             "command": shlex.join(["python", *sys.argv]),
             "refinement": dataclasses.asdict(config) if config.refine != "none" else None,
             "seconds": round(seconds, 1),
@@ -92,6 +134,7 @@ def main() -> None:
     count = len(written.poses)
     print(f"{count} frames in {seconds:.1f} s ({count / seconds:.2f} a second); lengths: {metres.notes()['unit']}")
     print(f"results: {folder}; to look at: {folder / 'report.html'}")
+    return not remarks
 
 
 if __name__ == "__main__":

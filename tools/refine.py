@@ -9,6 +9,7 @@ from absl import flags
 from flagging import config_from_flags, define, run
 
 from glnet_tf.config import DataConfig, LossConfig, RefinementConfig
+from glnet_tf.data.work import shard_of
 from glnet_tf.errors import ConfigError
 
 define(DataConfig, LossConfig, RefinementConfig)
@@ -16,6 +17,7 @@ flags.DEFINE_string("run_dir", "", "folder of the training run")
 flags.DEFINE_string("output_dir", "", "folder for the results; the same command goes on where it was interrupted")
 flags.DEFINE_string("video", "", "a video file, instead of --dataset and --data_dir")
 flags.DEFINE_integer("every", 1, "refine every n-th snippet only", lower_bound=1)
+flags.DEFINE_string("shard", "0/1", "i/n: of the scenes every n-th from number i on, for n machines; i from 0")
 
 
 def main() -> None:
@@ -23,6 +25,8 @@ def main() -> None:
     for name in ("run_dir", "output_dir"):
         if not flags.FLAGS[name].value:
             raise ConfigError(f"--{name}=: expected a folder")
+    shard = flags.FLAGS.shard
+    shard_of([], shard)
     if flags.FLAGS.video:
         data = dataclasses.replace(data, dataset="video", data_dir=flags.FLAGS.video)
     # TensorFlow takes seconds to import: only once the flags are known to be right.
@@ -38,8 +42,14 @@ def main() -> None:
     model, architecture = load_model(flags.FLAGS.run_dir)
     data = dataclasses.replace(data, image_height=architecture.image_height, image_width=architecture.image_width)
     source = open_source(data, "validation" if data.holdout_frames else "all")
-    folder = make_folder(Path(flags.FLAGS.output_dir), "output_dir")
-    indices = range(0, len(source), flags.FLAGS.every)
+    scene_of = {index: source.label(index).rpartition("/")[0] for index in range(0, len(source), flags.FLAGS.every)}
+    scenes = set(shard_of(list(dict.fromkeys(scene_of.values())), shard))
+    indices = [index for index, scene in scene_of.items() if scene in scenes]
+    folder = Path(flags.FLAGS.output_dir)
+    folder = make_folder(folder if shard == "0/1" else folder / shard.replace("/", "of"), "output_dir")
+    if not indices:
+        print(f"{source.name}: no scene is left for --shard={shard}")
+        return
     run_dir = str(Path(flags.FLAGS.run_dir).resolve())
     task = Task(run_dir, model, architecture, source, indices, data, loss, config)
     if config.epochs:

@@ -27,7 +27,7 @@ class Frames:
       most: frames after which to stop; 0: no limit.
 
     Attributes:
-      name: of the input.
+      place, name: of the input, and the last part of it.
       count: how many frames there should be; None where nobody knows.
       fps: frames per second.
       remarks: what went wrong on the way and did not end it: images left out, a video that ends early.
@@ -37,7 +37,7 @@ class Frames:
     """
 
     def __init__(self, place: str, most: int = 0):
-        self.name = Path(place).name or place
+        self.place, self.name = place, Path(place).name or place
         self.remarks: list[str] = []
         self.fps = DEFAULT_FPS
         self._most = most

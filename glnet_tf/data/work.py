@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Callable, TypeVar
 
-from glnet_tf.errors import DataError
+from glnet_tf.errors import ConfigError, DataError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -30,6 +30,20 @@ def in_threads(function: Callable[[Item], Result], items: Iterable[Item], jobs: 
         yield from pool.map(function, items)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def shard_of(items: Sequence[Item], shard: str) -> list[Item]:
+    """Returns the items that one of several machines works on: of "i/n", every n-th from number i on.
+
+    Raises:
+      ConfigError: `shard` is not two numbers 0 <= i < n.
+    """
+    first, _, step = shard.partition("/")
+    if not (first.isdecimal() and step.isdecimal() and int(first) < int(step)):
+        raise ConfigError(
+            f"--shard={shard}: expected i/n with 0 <= i < n, as in 0/4, 1/4, 2/4 and 3/4 for four machines"
+        )
+    return list(items[int(first) :: int(step)])
 
 
 def make_folder(folder: Path, flag: str) -> Path:

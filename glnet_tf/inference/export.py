@@ -55,7 +55,9 @@ class Serving(tf.Module):
             return tf.TensorSpec([None, *shape, height, width, 3], tf.float32, name="images")
 
         def checked(images: tf.Tensor) -> tf.Tensor:
-            with tf.control_dependencies(_assertions(images) if free_size else []):
+            if not free_size:
+                return tf.ensure_shape(images, images.shape)
+            with tf.control_dependencies(_assertions(images)):
                 return tf.identity(images)
 
         intrinsics = tf.TensorSpec([None, 3, 3], tf.float32, name="intrinsics")

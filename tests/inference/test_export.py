@@ -94,6 +94,11 @@ def test_nothing_but_tensorflow_is_needed(tmp_path, monkeypatch):
         assert said["refine_depth"].shape == (2, HEIGHT, WIDTH, 1) and said["refine_poses"].shape == (2, 2, 4, 4)
         assert np.all(said["camera_intrinsics"][:, 0, 0] > 0)
 
+    served = tf.saved_model.load(str(folder)).signatures["depth"]
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match=r"\[1,32,64,3\] is not compatible with expected shape \[\?,32,96,3\]"
+    ):
+        served(images=tf.ones([1, HEIGHT, 64, 3]))
     with pytest.raises(DataError, match="exists already"):
         export.export_saved_model(model, LossConfig(), RefinementConfig(), folder)
 

@@ -35,6 +35,23 @@ def test_a_folder_of_images_with_a_damaged_one(tmp_path):
     assert again.returncode == 2 and "expected a new or empty folder" in again.stderr
 
 
+def test_a_list_is_shared_among_machines_and_not_repeated(tmp_path):
+    write_run(tmp_path / "run", intrinsics="fov")
+    for name in "abc":
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.random.default_rng(0).integers(0, 256, (40, 100, 3), np.uint8))
+    (tmp_path / "list.txt").write_text("".join(f"{tmp_path}/{name}.png\n" for name in "abc"))
+    call = [f"--input={tmp_path}/list.txt", f"--run_dir={tmp_path}/run", f"--output_dir={tmp_path}/out"]
+    done = predict(*call, "--shard=0/2")
+    assert done.returncode == 0, done.stderr
+    names = ["0000-a", "0002-c"]
+    assert sorted(folder.name for folder in (tmp_path / "out").iterdir()) == names
+    assert all((tmp_path / "out" / name / "prediction.json").exists() for name in names)
+    again = predict(*call, "--shard=0/2")
+    assert again.returncode == 0 and again.stdout.count("there already") == 2
+    wrong = predict(*call, "--shard=2/2")
+    assert wrong.returncode == 2 and "expected i/n with 0 <= i < n" in wrong.stderr
+
+
 def test_bad_input(tmp_path):
     here = [f"--run_dir={tmp_path}", f"--output_dir={tmp_path}/out"]
     for arguments, expected in (
