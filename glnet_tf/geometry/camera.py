@@ -38,11 +38,20 @@ def inverse_intrinsics(intrinsics: tf.Tensor) -> tf.Tensor:
     return build_intrinsics(1 / focal, -principal_point / focal)
 
 
-def intrinsics_from_field_of_view(degrees: float, height: int | tf.Tensor, width: int | tf.Tensor) -> tf.Tensor:
-    """Returns K, [3, 3], of square pixels with a horizontal field of view and the principal point in the middle."""
+def intrinsics_from_field_of_view(
+    degrees: float, height: int | tf.Tensor, width: int | tf.Tensor, shape: tf.Tensor | None = None
+) -> tf.Tensor:
+    """Returns K, [..., 3, 3], of a horizontal field of view and the principal point in the middle.
+
+    Args:
+      degrees: of the field of view.
+      height, width: of the image that K is for.
+      shape: [...] width over height of the camera's own image, with square pixels; None: as this one's.
+    """
     size = tf.cast(tf.stack([width, height]), tf.float32)
-    focal = size[0] / 2 / math.tan(math.radians(degrees) / 2)
-    return build_intrinsics(tf.stack([focal, focal]), (size - 1) / 2)
+    shape = size[0] / size[1] if shape is None else tf.convert_to_tensor(shape, tf.float32)
+    focal = size / 2 / math.tan(math.radians(degrees) / 2) * tf.stack([tf.ones_like(shape), shape], axis=-1)
+    return build_intrinsics(focal, tf.broadcast_to((size - 1) / 2, tf.shape(focal)))
 
 
 def resize_intrinsics(intrinsics: tf.Tensor, from_size: tuple[float, float], to_size: tuple[float, float]) -> tf.Tensor:

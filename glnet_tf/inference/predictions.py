@@ -77,8 +77,8 @@ class ModelPredictions:
         """Yields number, prediction and given K, [3, 3] (0 if unknown), of a source's snippets, with a progress bar."""
         data = dataclasses.replace(data, image_height=self.size[0], image_width=self.size[1])
         with progress_bar(len(indices), "predicting", "snippet") as bar:
-            for snippet in snippets_of(self.architecture, source, data, indices):
-                said = self._predict(assume_intrinsics(snippet, self.model))
+            for snippet, shapes in snippets_of(self.architecture, source, data, indices):
+                said = self._predict(assume_intrinsics(snippet, self.model, shapes))
                 for i, index in enumerate(snippet.index.numpy()):
                     yield int(index), prediction_of(said, i), snippet.intrinsics[i].numpy()
                 bar.update(len(snippet.index))
@@ -92,18 +92,25 @@ def progress_bar(total: int, name: str, unit: str, done: int = 0) -> tqdm:
 
 def snippets_of(
     architecture: Architecture, source: Source, data: DataConfig, indices: Sequence[int]
-) -> Iterator[Snippet]:
-    """Yields batches of snippets of a source, with the cameras' numbers in the model's own list; -1 for others."""
+) -> Iterator[tuple[Snippet, tf.Tensor]]:
+    """Yields batches of snippets of a source, with the cameras' numbers in the model's own list, -1 for others; and the
+    shapes, [B], of their cameras' own images."""
     known = architecture.cameras
     cameras = [known.index(name) if name in known else -1 for name in source.cameras]
     for snippet in batches(source, data, indices):
-        yield snippet._replace(camera=tf.gather(cameras, snippet.camera))
+        yield snippet._replace(camera=tf.gather(cameras, snippet.camera)), tf.gather(source.shapes, snippet.camera)
 
 
-def assume_intrinsics(snippet: Snippet, model: GLNet) -> Snippet:
-    """Returns a batch in which an unknown K is that of the model's field of view: a given K still has to be one."""
+def assume_intrinsics(snippet: Snippet, model: GLNet, shapes: tf.Tensor | None = None) -> Snippet:
+    """Returns a batch in which an unknown K is that of the model's field of view: a given K still has to be one.
+
+    Args:
+      snippet: the batch.
+      model: whose field of view.
+      shapes: [B] width over height of the cameras' own images; None: as these images'.
+    """
     height, width = tf.unstack(tf.shape(snippet.images)[2:4])
-    assumed = intrinsics_from_field_of_view(model.field_of_view, height, width)
+    assumed = intrinsics_from_field_of_view(model.field_of_view, height, width, shapes)
     known = tf.reduce_any(snippet.intrinsics != 0, axis=[1, 2], keepdims=True)
     return snippet._replace(intrinsics=tf.where(known, snippet.intrinsics, assumed))
 

@@ -186,7 +186,7 @@ class Predictor:
             index=tf.zeros([1], tf.int64),
             mirrored=tf.constant([False]),
         )
-        return assume_intrinsics(snippet, self.model)
+        return assume_intrinsics(snippet, self.model, tf.constant([size[1] / size[0]]))
 
     def _said(self, window: _Window, frame: int, pose: np.ndarray) -> tuple[FramePrediction, np.ndarray]:
         """What a window says about one of its frames, whose camera to world is given; and the next frame's."""

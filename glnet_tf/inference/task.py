@@ -47,5 +47,5 @@ class Task:
     def snippets(self, indices: Sequence[int], batch_size: int | None = None) -> Iterator[Snippet]:
         """Yields batches of some of the snippets, every one with a K."""
         data = dataclasses.replace(self.data, batch_size=batch_size or self.data.batch_size)
-        for snippet in snippets_of(self.architecture, self.source, data, indices):
-            yield assume_intrinsics(snippet, self.model)
+        for snippet, shapes in snippets_of(self.architecture, self.source, data, indices):
+            yield assume_intrinsics(snippet, self.model, shapes)

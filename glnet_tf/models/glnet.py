@@ -8,7 +8,7 @@ from typing import Callable
 import tensorflow as tf
 
 from glnet_tf.config import ModelConfig
-from glnet_tf.geometry.camera import flip_intrinsics, intrinsics_from_field_of_view
+from glnet_tf.geometry.camera import flip_intrinsics, focal_and_principal_point, intrinsics_from_field_of_view
 from glnet_tf.geometry.motion import motion_from_flow
 from glnet_tf.geometry.transform import inverse, pose_from_vector
 from glnet_tf.models.camera_net import (
@@ -106,24 +106,33 @@ class GLNet(tf.keras.Model):
 
     def learned_intrinsics(self) -> tf.Tensor:
         """Returns the learned K of every camera, [C, 3, 3], in pixels of the images that the model was made for."""
-        return self._learned_intrinsics(tf.range(len(self._shapes)), *self.image_size)
+        shapes = tf.constant(self._shapes)
+        return self._learned_intrinsics(tf.range(len(self._shapes)), shapes, *self.image_size)
 
-    def _learned_intrinsics(self, camera: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-        described = tf.concat([self.camera_parameters, tf.constant(self._shapes)[:, tf.newaxis]], axis=1)
-        known = tf.gather(described, tf.maximum(camera, 0))
-        unseen = tf.reduce_mean(described, axis=0)
-        chosen = tf.where(camera[:, tf.newaxis] >= 0, known, unseen)
-        return camera_intrinsics(chosen[:, :4], chosen[:, 4], height, width)
+    def _learned_intrinsics(
+        self, camera: tf.Tensor, shapes: tf.Tensor, height: int | tf.Tensor, width: int | tf.Tensor
+    ) -> tf.Tensor:
+        known = tf.gather(self.camera_parameters, tf.maximum(camera, 0))
+        unseen = tf.reduce_mean(self.camera_parameters, axis=0)
+        return camera_intrinsics(tf.where(camera[:, tf.newaxis] >= 0, known, unseen), shapes, height, width)
+
+    def _shapes_of(self, snippet: Snippet, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+        """Width over height of the cameras' own images, [B]; an unseen camera's follows from its snippet's K."""
+        focal, _ = focal_and_principal_point(snippet.intrinsics)
+        given = tf.math.divide_no_nan(focal[:, 1], focal[:, 0]) * tf.cast(width / height, tf.float32)
+        unseen = tf.where(given > 0, given, tf.reduce_mean(tf.constant(self._shapes)))
+        return tf.where(snippet.camera >= 0, tf.gather(self._shapes, tf.maximum(snippet.camera, 0)), unseen)
 
     def _intrinsics(self, snippet: Snippet, pair_parameters: tf.Tensor | None) -> tf.Tensor:
         height, width = tf.shape(snippet.images)[2], tf.shape(snippet.images)[3]
         if self.source_of_intrinsics == "given":
             return snippet.intrinsics
         if self.source_of_intrinsics == "fov":
-            fixed = intrinsics_from_field_of_view(self.field_of_view, height, width)
-            return tf.repeat(fixed[tf.newaxis], tf.shape(snippet.images)[0], axis=0)
+            shapes = self._shapes_of(snippet, height, width)
+            return intrinsics_from_field_of_view(self.field_of_view, height, width, shapes)
         if self.source_of_intrinsics == "learned":
-            intrinsics = self._learned_intrinsics(snippet.camera, height, width)
+            shapes = self._shapes_of(snippet, height, width)
+            intrinsics = self._learned_intrinsics(snippet.camera, shapes, height, width)
             mirrored = flip_intrinsics(intrinsics, width)
             return tf.where(snippet.mirrored[:, tf.newaxis, tf.newaxis], mirrored, intrinsics)
         of_video = tf.reduce_mean(split(pair_parameters, snippet.images.shape[1] - 1), axis=1)

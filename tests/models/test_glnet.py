@@ -193,7 +193,9 @@ def test_a_camera_never_trained_on_takes_the_mean(light):
     parameters = np.array([[0.5, 0.6, 0.1, 0.0], [0.7, 0.2, -0.3, 0.2]], np.float32)
     model.camera_parameters.assign(parameters)
     shape = tf.constant([WIDTH / HEIGHT])
-    expected = camera_intrinsics(tf.constant(parameters.mean(axis=0, keepdims=True)), shape, HEIGHT, WIDTH)
+    # Its pixels are as the snippet's K says.
+    own = shape * K[1, 1] / K[0, 0]
+    expected = camera_intrinsics(tf.constant(parameters.mean(axis=0, keepdims=True)), own, HEIGHT, WIDTH)
     unseen, known = model(snippet(2, camera=(-1, 1))).intrinsics
     np.testing.assert_allclose(unseen, expected[0], rtol=1e-6)
     np.testing.assert_allclose(known, camera_intrinsics(parameters[1:], shape, HEIGHT, WIDTH)[0], rtol=1e-6)
@@ -243,3 +245,18 @@ def test_intrinsics_scale_with_the_image(light, source):
 def test_initial_parameters_give_square_pixels_and_a_centred_image():
     made = intrinsics_from_parameters(tf.constant([initial_parameters(60.0, 128, 416)]), 128, 416)
     np.testing.assert_allclose(made[0], intrinsics_from_field_of_view(60.0, 128, 416), rtol=1e-6)
+
+
+def test_an_unseen_camera_has_pixels_as_square_as_its_own_image():
+    """Images of 16:9 in a network of 3:1: fy is not fx, whatever the shape of the cameras that K was learned from."""
+    for source in ("learned", "fov"):
+        model = GLNet(config(source), 1, 64, 192, shapes=[2.0])
+        snippet = Snippet(
+            tf.zeros([1, 3, 64, 192, 3]),
+            intrinsics_from_field_of_view(50.0, 64, 192, tf.constant([16 / 9])),
+            tf.constant([-1]), tf.zeros([1], tf.int64), tf.constant([False]),
+        )  # fmt: skip
+        intrinsics = model._intrinsics(snippet, None)[0].numpy()
+        assert intrinsics[1, 1] / intrinsics[0, 0] == pytest.approx(16 / 9 * 64 / 192, rel=1e-5)
+        of_known = model._intrinsics(snippet._replace(camera=tf.constant([0])), None)[0].numpy()
+        assert of_known[1, 1] / of_known[0, 0] == pytest.approx(2 * 64 / 192, rel=1e-5)
