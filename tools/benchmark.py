@@ -16,6 +16,7 @@ from absl import flags
 from flagging import config_from_flags, define, run
 
 from glnet_tf.config import DataConfig, LossConfig, ModelConfig
+from glnet_tf.data.formats import write_bytes
 
 define(DataConfig, LossConfig, ModelConfig)
 PARTS = ("step", "losses", "scaling", "inference", "refinement", "pipeline")
@@ -35,12 +36,17 @@ flags.DEFINE_integer("batches", 40, "pipeline: batches per measurement", lower_b
 
 def main() -> None:
     what = flags.FLAGS.what
-    figures = all_parts() if what == "all" else {**measured(what), "peak_gigabytes": peak_gigabytes()}
+    if what == "all":
+        figures = all_parts()
+    else:
+        figures = {**measured(what), "peak_gigabytes": peak_gigabytes()}
+        keep(figures)
     print(json.dumps(figures, indent=2))
-    if flags.FLAGS.output:
-        from glnet_tf.training.checkpoints import write_text
 
-        write_text(Path(flags.FLAGS.output), json.dumps(figures, indent=2) + "\n")
+
+def keep(figures: dict[str, Any]) -> None:
+    if flags.FLAGS.output:
+        write_bytes(Path(flags.FLAGS.output), (json.dumps(figures, indent=2) + "\n").encode())
 
 
 def measured(what: str) -> dict[str, Any]:
@@ -77,25 +83,36 @@ def measured(what: str) -> dict[str, Any]:
 
 
 def all_parts() -> dict[str, Any]:
-    """Returns the figures of every part, each measured in a process of its own; the ratios are those of resnet18."""
+    """Returns the figures of every part, each measured in a process of its own; the ratios are those of resnet18.
+
+    They are kept as they come; parts that the output holds already, of the same settings, are not measured again.
+    """
     figures: dict[str, Any] = {
         "machine": {"processor": processor(), "cores": os.cpu_count(), "python": platform.python_version()},
         "data": dataclasses.asdict(config_from_flags(DataConfig)),
         "ratios": {},
     }
+    output = Path(flags.FLAGS.output)
+    if flags.FLAGS.output and output.exists():
+        found = json.loads(output.read_text())
+        if found.get("data") == figures["data"]:
+            figures = found
     jobs = [(f"step_{encoder}", "step", [f"--encoder={encoder}"]) for encoder in ENCODERS]
     jobs += [(f"inference_{encoder}", "inference", [f"--encoder={encoder}"]) for encoder in ENCODERS]
     jobs += [("losses", "losses", ["--encoder=efficientnet_lite0"])]
     jobs += [("scaling", "scaling", ["--encoder=efficientnet_lite0"]), ("refinement", "refinement", ["--batch_size=1"])]
-    if flags.FLAGS.data_dir or flags.FLAGS.dataset == "street":
+    if flags.FLAGS.data_dir:
         jobs += [("pipeline", "pipeline", [])]
     for name, what, arguments in jobs:
+        if name in figures:
+            continue
         print(f"measuring {name}", file=sys.stderr)
         figures[name] = in_a_process(what, arguments)
         for ratio, value in figures[name].get("ratios", {}).items():
             figures["ratios"].setdefault(ratio, value)
             if name.startswith("step_"):
                 figures["ratios"][f"{ratio}_{name.removeprefix('step_')}"] = value
+        keep(figures)
     return figures
 
 
