@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from tensorboard.plugins.mesh.summary_v2 import mesh
 
-from glnet_tf.geometry.camera import MIN_DEPTH, pixel_grid, unproject
+from glnet_tf.geometry.camera import pixel_grid, unproject
 from glnet_tf.losses.objective import Comparison, compare, flow_agrees
 from glnet_tf.losses.photometric import rigid_wins
 from glnet_tf.pictures import branch_picture, depth_picture, flow_picture, flow_scale, image_picture, mask_picture, tile
@@ -119,7 +119,7 @@ def point_cloud(snippet: Snippet, predictions: Predictions) -> tuple[np.ndarray,
 def _rigid_flow(pair: Comparison) -> np.ndarray:
     """Returns p_rig - p, [h, w, 2], of one pair; NaN for points behind camera b, which have no projection."""
     grid = pixel_grid(*pair.flow.shape[:2]).numpy()
-    return np.where(pair.rigid.depth > MIN_DEPTH, pair.rigid.pixels - grid, np.nan)
+    return np.where(pair.rigid.in_front > 0, pair.rigid.pixels - grid, np.nan)
 
 
 def board(explained: Mapping[str, np.ndarray]) -> np.ndarray:
