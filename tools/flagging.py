@@ -75,5 +75,5 @@ def run(main: Callable[[], int | None]) -> None:
         # By its name: TensorFlow, which defines it, takes seconds to import.
         if type(error).__name__ not in ("MemoryError", "ResourceExhaustedError"):
             raise
-        print(f"error: no memory left ({str(error).splitlines()[0]}); {ADVICE}", file=sys.stderr)
+        print(f"error: no memory left ({str(error).partition(chr(10))[0]}); {ADVICE}", file=sys.stderr)
         sys.exit(2)

@@ -48,6 +48,12 @@ def _as_complex(values: tf.Tensor) -> bool:
     return values.dtype in COMPLEX and not only_plain()
 
 
+def squared_length(vectors: tf.Tensor) -> tf.Tensor:
+    """Returns |v|^2, [..., 1], of vectors, [..., 2]."""
+    x, y = separated(vectors)
+    return (tf.square(x) + tf.square(y))[..., tf.newaxis]
+
+
 @tf.custom_gradient
 def _joined(x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, Callable]:
     return tf.bitcast(tf.complex(x, y), x.dtype), lambda upstream: _separated(upstream)

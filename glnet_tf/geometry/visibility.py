@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from glnet_tf.geometry.layout import separated
+from glnet_tf.geometry.layout import separated, squared_length
 
 
 def inside(pixels: tf.Tensor, height: int | tf.Tensor, width: int | tf.Tensor) -> tf.Tensor:
@@ -23,9 +23,7 @@ def flow_visible(flow: tf.Tensor, returned: tf.Tensor, alpha: float, beta: float
       alpha: residual always permitted, pixels.
       beta: residual permitted relative to the flow's length.
     """
-    residual, length = (
-        tf.add_n([tf.square(x) for x in separated(vectors)])[..., tf.newaxis] for vectors in (flow + returned, flow)
-    )
+    residual, length = squared_length(flow + returned), squared_length(flow)
     return tf.stop_gradient(tf.cast(residual <= tf.maximum(alpha**2, beta**2 * length), flow.dtype))
 
 

@@ -104,6 +104,8 @@ def snippets_of(
 def assume_intrinsics(snippet: Snippet, model: GLNet, shapes: tf.Tensor | None = None) -> Snippet:
     """Returns a batch in which an unknown K is that of the model's field of view: a given K still has to be one.
 
+    A model that has a K of its own only takes the shape of an unseen camera's pixels from it: it never sees the true K.
+
     Args:
       snippet: the batch.
       model: whose field of view.
@@ -112,6 +114,7 @@ def assume_intrinsics(snippet: Snippet, model: GLNet, shapes: tf.Tensor | None =
     height, width = tf.unstack(tf.shape(snippet.images)[2:4])
     assumed = intrinsics_from_field_of_view(model.field_of_view, height, width, shapes)
     known = tf.reduce_any(snippet.intrinsics != 0, axis=[1, 2], keepdims=True)
+    known &= model.source_of_intrinsics == "given"
     return snippet._replace(intrinsics=tf.where(known, snippet.intrinsics, assumed))
 
 

@@ -106,8 +106,8 @@ class Predictor:
     ):
         self.model, self.architecture = load_model(run_dir)
         self.intrinsics = intrinsics
-        # One K for all windows: it is not a window's own to refine.
         self.refinement = refinement
+        # One K for all windows: it is not a window's own to refine.
         self._config = dataclasses.replace(refinement, oft_intrinsics_rate=0.0)
         self._loss = loss or LossConfig()
         self._refiners: dict[int, Refiner] = {}

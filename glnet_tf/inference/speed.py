@@ -60,7 +60,7 @@ def street_batch(model: ModelConfig, data: DataConfig) -> tuple[GLNet, Snippet]:
     return built, next(iter(batches(source, street)))
 
 
-def networks_only(model: GLNet) -> Run:
+def networks_only(model: GLNet, signature: Snippet) -> Run:
     """Returns the networks' forward and backward pass: the gradient of the sum of their outputs."""
 
     def run(snippet: Snippet) -> list[tf.Tensor]:
@@ -68,7 +68,7 @@ def networks_only(model: GLNet) -> Run:
             total = tf.add_n([tf.reduce_sum(x) for x in tf.nest.flatten(model(snippet, training=True))])
         return tape.gradient(total, model.trainable_variables)
 
-    return tf.function(run, input_signature=[snippet_signature(None, None)], autograph=False)
+    return tf.function(run, input_signature=[signature], autograph=False)
 
 
 def losses_only(loss: LossConfig, term: str | None = None) -> Run:
@@ -92,7 +92,7 @@ def training_times(model: ModelConfig, data: DataConfig, loss: LossConfig, repea
     signature = snippet_signature(data.image_height, data.image_width)
     weights = loss_weights(loss, both=1.0, made=lambda x: tf.Variable(x, trainable=False))
     step = make_train_step(glnet, make_optimizers(training), weights, loss, training, signature)
-    networks, losses = networks_only(glnet), losses_only(loss)
+    networks, losses = networks_only(glnet, signature), losses_only(loss)
     predictions = glnet(snippet)
     runs: dict[str, Run] = {
         "step": partial(step, snippet),

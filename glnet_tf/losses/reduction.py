@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from glnet_tf.geometry.layout import separated
+from glnet_tf.geometry.layout import squared_length
 
 
 def masked_mean(values: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
@@ -20,6 +20,6 @@ def masked_mean(values: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
 
 def norm(vectors: tf.Tensor) -> tf.Tensor:
     """Returns the length, [..., 1], of flow vectors, [..., 2]; its gradient is finite at zero."""
-    squared = tf.add_n([tf.square(x) for x in separated(vectors)])[..., tf.newaxis]
+    squared = squared_length(vectors)
     positive = squared > 0
     return tf.where(positive, tf.sqrt(tf.where(positive, squared, tf.ones_like(squared))), tf.zeros_like(squared))

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+import tiny_street
 
 from glnet_tf.config import DataConfig, TrainingConfig
 from glnet_tf.data.pipeline import Share, stream
@@ -22,17 +23,9 @@ DATA = DataConfig(dataset="street", streets=1, street_frames=7, image_height=32,
 # ImageNet's weights keep their batch statistics, which would be those of a replica's part of the batch. The epipolar
 # loss divides by a translation that starts at nearly zero: it enlarges the last digit, in which the runs differ.
 FLAGS = [
-    "--dataset=street",
-    "--streets=1",
-    "--street_frames=7",
-    "--image_height=32",
-    "--image_width=64",
-    "--batch_size=2",
-    "--encoder=efficientnet_lite0",
+    *tiny_street.FLAGS,
     "--encoder_weights=imagenet",
-    "--intrinsics=learned",
     "--epipolar=0",
-    "--ramp_steps=2",
     "--steps=4",
     "--checkpoint_steps=2",
 ]

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+import tiny_street
 
 from glnet_tf.config import DataConfig, LossConfig, ModelConfig, TrainingConfig
 from glnet_tf.data.sources import open_source
@@ -28,19 +29,7 @@ MODEL = ModelConfig(encoder="efficientnet_lite0", encoder_weights="none", intrin
 TRAINING = TrainingConfig(steps=6, checkpoint_steps=2, summary_steps=3, validation_snippets=2, ramp_steps=2)
 # Of a process that trains at this size: TensorFlow with its libraries and graphs, mostly.
 MOST_KILOBYTES = 3_000_000
-FLAGS = [
-    "--dataset=street",
-    "--streets=1",
-    "--street_frames=7",
-    "--image_height=32",
-    "--image_width=64",
-    "--batch_size=2",
-    "--encoder=efficientnet_lite0",
-    "--encoder_weights=none",
-    "--intrinsics=learned",
-    "--ramp_steps=2",
-    "--summary_steps=3",
-]
+FLAGS = [*tiny_street.FLAGS, "--encoder_weights=none", "--summary_steps=3"]
 
 
 @pytest.fixture(scope="module")
