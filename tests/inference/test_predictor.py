@@ -55,7 +55,7 @@ class Told:
 @pytest.fixture
 def told(monkeypatch):
     Told.windows = []
-    model = SimpleNamespace(field_of_view=60.0, image_size=(HEIGHT, WIDTH))
+    model = SimpleNamespace(field_of_view=60.0, image_size=(HEIGHT, WIDTH), source_of_intrinsics="given")
     monkeypatch.setattr(predictor, "load_model", lambda run_dir: (model, None))
     monkeypatch.setattr(predictor, "Refiner", Told)
 

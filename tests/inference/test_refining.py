@@ -27,7 +27,7 @@ from glnet_tf.structures import LossReport, Predictions, Snippet
 from glnet_tf.training.checkpoints import Architecture, load_model
 
 HEIGHT, WIDTH, FRAMES = 32, 96, 8
-MODEL = SimpleNamespace(field_of_view=60.0, image_size=(HEIGHT, WIDTH))
+MODEL = SimpleNamespace(field_of_view=60.0, image_size=(HEIGHT, WIDTH), source_of_intrinsics="given")
 CONFIG = ModelConfig(
     encoder="efficientnet_lite0", encoder_weights="none", flow_net="matching", camera_net="solved", intrinsics="given"
 )
