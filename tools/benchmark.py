@@ -39,6 +39,8 @@ def main() -> None:
     if what == "all":
         figures = all_parts()
     else:
+        from glnet_tf.training.devices import peak_gigabytes
+
         figures = {**measured(what), "peak_gigabytes": peak_gigabytes()}
         keep(figures)
     print(json.dumps(figures, indent=2))
@@ -122,14 +124,6 @@ def in_a_process(what: str, arguments: list[str]) -> dict[str, Any]:
         command = [sys.executable, *sys.argv, f"--what={what}", *arguments, f"--output={file}"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         return json.loads(file.read_text())
-
-
-def peak_gigabytes() -> float:
-    """Returns the most memory that this process has held."""
-    import resource
-
-    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return kilobytes / (1e9 if sys.platform == "darwin" else 1e6)
 
 
 def processor() -> str:

@@ -1,8 +1,22 @@
-"""GPUs, where there are any: their memory, and batches that are there before they are asked for."""
+"""What a run takes of memory, and GPUs, where there are any: their memory, and batches that wait there."""
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import tensorflow as tf
+
+
+def peak_gigabytes() -> float:
+    """Returns the most memory that this process has held, 10^9 bytes."""
+    status = Path("/proc/self/status")
+    if status.exists():  # resource also counts what the process that started this one had held
+        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        return int(lines["VmHWM"].split()[0]) * 1024 / 1e9
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
 
 
 def share_memory() -> None:

@@ -50,7 +50,7 @@ def test_what_losses_and_step_cost_beside_the_networks(tmp_path):
 
 
 def test_no_memory_left_ends_with_advice(tmp_path):
-    done = call("benchmark.py", "--what=inference", "--encoder=efficientnet_lite0", "--max_memory=1.2")
+    done = call("benchmark.py", "--what=inference", "--encoder=efficientnet_lite0", "--max_memory=0.7")
     assert done.returncode == 2 and "lower --batch_size" in done.stderr, done.stderr
     assert "Traceback" not in done.stderr
 
