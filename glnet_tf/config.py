@@ -64,7 +64,11 @@ class DataConfig(Checked):
     street_frames: int = setting(60, "rendered frames per street (dataset street)", low=3)
     streets: int = setting(8, "number of rendered streets (dataset street)", low=1)
     validation_streets: int = setting(0, "further streets, rendered only for validation (dataset street)", low=0)
-    street_style: str = setting("town", "look of the rendered streets", choices=("town", "country"))
+    street_style: str = setting(
+        "town",
+        "look of the rendered streets; mixed: each in its own, by a camera of its own focal length, height and pitch",
+        choices=("town", "country", "mixed"),
+    )
     street_seed: int = setting(0, "seed of the first street; street i has seed street_seed + i", low=0)
 
     def __post_init__(self) -> None:

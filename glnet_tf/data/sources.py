@@ -20,7 +20,7 @@ from glnet_tf.data.kitti import KittiOdometrySource, KittiRawSource
 from glnet_tf.data.record_source import RecordsSource
 from glnet_tf.data.rgbd import RgbdSource
 from glnet_tf.data.scenes import SceneSource, split_names
-from glnet_tf.data.street import SKY_DEPTH, Street
+from glnet_tf.data.street import SKY_DEPTH, STYLES, Mount, Street
 from glnet_tf.data.video import VideoSource
 from glnet_tf.errors import ConfigError, DataError
 from glnet_tf.structures import GroundTruth
@@ -42,20 +42,20 @@ KINDS = (*FILE_SOURCES, "street")
 
 
 class StreetSource(Source):
-    """Rendered streets with full ground truth, held in memory and filmed by one camera.
+    """Rendered streets with full ground truth, held in memory; one camera films all, or a different one each.
 
     Args:
       seeds: one street each.
       frames: per street.
       height, width: of the images, pixels.
-      style: how the streets look, see `street.Street`.
+      style: how the streets look, see `street.Street`; "mixed": each in a style of its own, by a camera of its own focal
+        length, height and pitch.
       stride, holdout_frames, part: see `base.snippet_frames`.
 
     Raises:
       DataError: no snippet remains.
     """
 
-    cameras = ("street",)
     depth_truth = "rendered"
     calibrated = True
     skipped = ()
@@ -72,9 +72,14 @@ class StreetSource(Source):
         part: str = "train",
     ) -> None:
         self.name = "street"
-        self._streets = [Street(seed, frames, height, width, style=style) for seed in seeds]
+        mixed = style == "mixed"
+        self._streets = [
+            mixed_street(seed, frames, height, width) if mixed else Street(seed, frames, height, width, style=style)
+            for seed in seeds
+        ]
+        self.cameras = tuple(f"street{seed}" for seed in seeds) if mixed else ("street",)
         self._seeds, self._frames, self._stride = tuple(seeds), frames, stride
-        self.shapes = (width / height,)
+        self.shapes = (width / height,) * len(self.cameras)
         found = snippet_frames(np.zeros(frames, np.int64), stride, holdout_frames, part)
         self._snippets = np.concatenate([number * frames + found for number in range(len(self._streets))])
         if not len(self._snippets):
@@ -89,13 +94,16 @@ class StreetSource(Source):
         with tf.device("/cpu:0"):
             self._images = tf.constant(images)
             self._snippet_table = tf.constant(self._snippets, tf.int64)
-            self._intrinsics = tf.constant(self._streets[0].intrinsics, tf.float32)
+            self._intrinsics = tf.constant([street.intrinsics for street in self._streets], tf.float32)
 
     def __len__(self) -> int:
         return len(self._snippets)
 
     def load(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        return tf.gather(self._images, self._snippet_table[index]), self._intrinsics, tf.constant(0, tf.int32)
+        frames = self._snippet_table[index]
+        number = frames[1] // self._frames
+        camera = tf.cast(number, tf.int32) if len(self.cameras) > 1 else tf.constant(0, tf.int32)
+        return tf.gather(self._images, frames), self._intrinsics[number], camera
 
     def files(self, index: int) -> tuple[str, str, str]:
         before, middle, after = (
@@ -127,6 +135,14 @@ class StreetSource(Source):
             moving=rendered.moving[..., np.newaxis].astype(np.float32),
             poses=motions.astype(np.float32),
         )
+
+
+def mixed_street(seed: int, frames: int, height: int, width: int) -> Street:
+    """Returns a street whose style, focal length and mount of the camera follow from its seed."""
+    rng = np.random.default_rng([seed, 1])
+    style = str(rng.choice(STYLES))
+    mount = Mount(raised=rng.uniform(-0.4, 0.5), pitch=np.deg2rad(rng.uniform(-3, 3)))
+    return Street(seed, frames, height, width, focal=width * rng.uniform(0.5, 0.9), style=style, mount=mount)
 
 
 class JoinedSource(Source):

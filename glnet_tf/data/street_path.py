@@ -184,7 +184,7 @@ def make_drive(rng: np.random.Generator, path: Path, frames: int, lane: float) -
     pitch = np.deg2rad(_oscillation(rng, frames, 0.4, 15))
     roll = np.deg2rad(_oscillation(rng, frames, 0.35, 15))
     pose = np.tile(np.eye(4), (frames, 1, 1))
-    pose[:, :3, :3] = _rotation_y(yaw) @ _rotation_x(pitch) @ _rotation_z(roll)
+    pose[:, :3, :3] = _rotation_y(yaw) @ rotation_x(pitch) @ _rotation_z(roll)
     pose[:, :3, 3] = np.stack([x, rng.uniform(-1.7, -1.5) + _oscillation(rng, frames, 0.02, 13), z], axis=-1)
     return Drive(s, pose)
 
@@ -194,7 +194,8 @@ def _rotation_y(angle: np.ndarray) -> np.ndarray:
     return np.stack([c, o, s, o, i, o, -s, o, c], axis=-1).reshape(-1, 3, 3)
 
 
-def _rotation_x(angle: np.ndarray) -> np.ndarray:
+def rotation_x(angle: np.ndarray) -> np.ndarray:
+    """Rotations [N, 3, 3] about the camera's x axis by angles [N], radians; more than 0 looks up."""
     c, s, o, i = np.cos(angle), np.sin(angle), np.zeros_like(angle), np.ones_like(angle)
     return np.stack([i, o, o, o, c, -s, o, s, c], axis=-1).reshape(-1, 3, 3)
 

@@ -6,6 +6,7 @@ from scene_files import HEIGHT, K_TEXT, WIDTH, frame_numbers, loaded_values, pos
 from glnet_tf.config import DataConfig
 from glnet_tf.data.folder import FolderSource
 from glnet_tf.data.sources import JoinedSource, StreetSource, open_source
+from glnet_tf.data.street import Mount, Street
 from glnet_tf.errors import ConfigError
 
 
@@ -24,7 +25,9 @@ def test_street(street):
     assert (images[0].numpy() != street.load(tf.constant(1, tf.int64))[0][0].numpy()).any()
 
 
-def test_street_ground_truth_connects_depth_pose_and_flow(street):
+@pytest.mark.parametrize("style", ["town", "mixed"])
+def test_street_ground_truth_connects_depth_pose_and_flow(style):
+    street = StreetSource([5, 4], 4, 32, 64, style)
     truth = street.ground_truth(1)
     assert truth.depth.shape == (32, 64, 1) and truth.flow.shape == (32, 64, 2) and truth.poses.shape == (2, 4, 4)
     assert 0 == truth.depth.min() < truth.depth.max() < 1000
@@ -37,6 +40,19 @@ def test_street_ground_truth_connects_depth_pose_and_flow(street):
     projected = moved[known] @ k.T
     flow = projected[:, :2] / projected[:, 2:] - np.stack([x, y], -1)[known]
     np.testing.assert_allclose(flow, truth.flow[known], atol=1e-3)
+
+
+def test_mixed_streets_have_a_camera_each():
+    street = StreetSource([3, 4], 4, 32, 64, "mixed")
+    assert street.cameras == ("street3", "street4") and len(street.shapes) == 2
+    (first, k0, camera0), (last, k1, camera1) = (street.load(tf.constant(i, tf.int64)) for i in (0, 3))
+    assert (int(camera0), int(camera1)) == (0, 1)
+    assert k0[0, 0] != k1[0, 0] and all(32 <= k[0, 0] <= 0.9 * 64 for k in (k0, k1))
+    level, raised = Street(3, 2, 32, 64), Street(3, 2, 32, 64, mount=Mount(raised=0.5, pitch=0.1))
+    up = np.linalg.inv(level.camera_to_world(0)) @ raised.camera_to_world(0)
+    np.testing.assert_allclose(raised.camera_to_world(0)[1, 3], level.camera_to_world(0)[1, 3] - 0.5)
+    np.testing.assert_allclose(up[1, 2], -np.sin(0.1))  # ahead of the raised camera is upwards in the level one
+    assert (first.numpy() != last.numpy()).any()
 
 
 def test_joined_sources_in_a_graph(tmp_path, street):
