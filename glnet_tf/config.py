@@ -171,6 +171,11 @@ class TrainingConfig(Checked):
         False, "networks in half precision, geometry and losses in single precision, with loss scaling; for GPUs"
     )
     xla: bool = setting(False, "let XLA compile what it can of the graphs; for GPUs")
+    weights: str = setting(
+        "",
+        "what the networks of a new run start from: weights that ship (street-lite), a file of tools/export.py "
+        "--format=weights, or another run's folder; empty: encoder_weights",
+    )
     steps: int = setting(100_000, "training steps in all, resumed ones included", low=1)
     learning_rate: float = setting(2e-4, "Adam's learning rate", low=0.0)
     flow_rate: float = setting(

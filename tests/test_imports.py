@@ -13,7 +13,7 @@ BASE = {"config", "errors", "structures"}
 # What each part of the package may import from the rest of it; a part may always import from itself. A dotted name
 # opens one module only.
 ALLOWED = {
-    "__init__": set(),
+    "__init__": {"models.glnet", "training.weights"},
     "errors": set(),
     "config": {"errors"},
     "structures": {"errors"},
@@ -27,7 +27,7 @@ ALLOWED = {
     "refinement": BASE | {"models", "losses", "data", "geometry", "evaluation", "pictures"},
     "inference": BASE
     | {"models", "losses", "data", "geometry", "evaluation", "pictures", "refinement"}
-    | {"training.checkpoints", "training.validation", "training.step", "training.trainer"},
+    | {"training.checkpoints", "training.weights", "training.validation", "training.step", "training.trainer"},
 }
 # Where in the package a third-party module may be imported; every other module may be imported anywhere.
 CONFINED = {

@@ -9,20 +9,20 @@ import json
 from pathlib import Path
 
 from absl import flags
-from flagging import config_from_flags, define, run
+from flagging import chosen_model, config_from_flags, define, define_model, run
 
 from glnet_tf.config import DataConfig, EvaluationConfig
 from glnet_tf.errors import ConfigError
 
 define(DataConfig, EvaluationConfig)
-flags.DEFINE_string("run_dir", "", "folder of a training run")
+define_model()
 
 
 def main() -> None:
     data, config = config_from_flags(DataConfig), config_from_flags(EvaluationConfig)
-    run_dir = flags.FLAGS.run_dir
-    if bool(run_dir) == bool(config.predictions):
-        raise ConfigError(f"--run_dir={run_dir} --predictions={config.predictions}: expected one of the two")
+    weights = "" if config.predictions else chosen_model()
+    if config.predictions and (flags.FLAGS.run_dir or flags.FLAGS.weights):
+        raise ConfigError(f"--predictions={config.predictions}: expected no --run_dir and no --weights beside it")
     # TensorFlow takes seconds to import: only once the flags are known to be right.
     from glnet_tf.data.kitti import eigen_labels
     from glnet_tf.data.sources import open_source
@@ -40,9 +40,9 @@ def main() -> None:
     source = open_source(dataclasses.replace(data, split="") if eigen else data, part)
     labels = eigen_labels() if eigen else None
     indices = [index for index in range(len(source)) if labels is None or source.label(index) in labels]
-    report = evaluate(source, indices, config, data, ModelPredictions(run_dir) if run_dir else None)
-    if run_dir:
-        report.protocol["run_dir"] = run_dir
+    report = evaluate(source, indices, config, data, ModelPredictions(weights) if weights else None)
+    if weights:
+        report.protocol["weights"] = weights
     print(table(report.protocol, report.metrics))
     if config.output:
         output = Path(config.output)

@@ -5,35 +5,41 @@ from __future__ import annotations
 from pathlib import Path
 
 from absl import flags
-from flagging import config_from_flags, define, run
+from flagging import chosen_model, config_from_flags, define, define_model, run
 
 from glnet_tf.config import LossConfig, RefinementConfig
 from glnet_tf.errors import ConfigError
 
 define(LossConfig, RefinementConfig)
-flags.DEFINE_string("run_dir", "", "folder of the training run")
+define_model()
 flags.DEFINE_string("output_dir", "", "folder for the files; for a SavedModel it must not exist yet")
 flags.DEFINE_bool("free_size", False, "saved_model: images of any size in multiples of 32, not the run's own only")
 flags.DEFINE_enum(
     "format",
     "saved_model",
-    ("saved_model", "tflite", "onnx"),
-    "saved_model: depth, flow, camera and refinement; tflite, onnx: depth alone",
+    ("saved_model", "tflite", "onnx", "weights"),
+    "saved_model: depth, flow, camera and refinement; tflite, onnx: depth alone; weights: the networks in one file, in "
+    "half precision, for --weights of the other tools",
 )
 
 
 def main() -> None:
     loss, config = config_from_flags(LossConfig), config_from_flags(RefinementConfig)
-    for name in ("run_dir", "output_dir"):
-        if not flags.FLAGS[name].value:
-            raise ConfigError(f"--{name}=: expected a folder")
+    weights = chosen_model()
+    if not flags.FLAGS.output_dir:
+        raise ConfigError("--output_dir=: expected a folder")
     # TensorFlow takes seconds to import: only once the flags are known to be right.
     from glnet_tf.data.work import make_folder
     from glnet_tf.inference.export import export_onnx, export_saved_model, export_tflite
-    from glnet_tf.training.checkpoints import load_model
+    from glnet_tf.training.weights import load_model, write_weights
 
-    model, _ = load_model(flags.FLAGS.run_dir)
+    model, architecture = load_model(weights)
     folder = Path(flags.FLAGS.output_dir)
+    if flags.FLAGS.format == "weights":
+        file = make_folder(folder, "output_dir") / "weights.npz"
+        digest = write_weights(model, architecture, file)
+        print(f"{file}: {file.stat().st_size / 1e6:.1f} MB, SHA-256 {digest}")
+        return
     if flags.FLAGS.format != "saved_model":
         write = export_tflite if flags.FLAGS.format == "tflite" else export_onnx
         for exported in write(model, make_folder(folder, "output_dir")):

@@ -33,6 +33,24 @@ def define(*configs: type) -> None:
                 DEFINE[type(field.default)](field.name, field.default, field.metadata["help"])
 
 
+def define_model() -> None:
+    """Defines the flags that name a trained model."""
+    flags.DEFINE_string("run_dir", "", "folder of the training run")
+    flags.DEFINE_string(
+        "weights",
+        "",
+        "instead of --run_dir: weights that ship (street-lite), or a file of tools/export.py --format=weights",
+    )
+
+
+def chosen_model() -> str:
+    """Returns the place of the model that the flags name, see training.weights.load_model."""
+    run_dir, weights = flags.FLAGS.run_dir, flags.FLAGS.weights
+    if bool(run_dir) == bool(weights):
+        raise ConfigError(f"--run_dir={run_dir} --weights={weights}: expected one of the two")
+    return run_dir or weights
+
+
 def config_from_flags(config: type[Config], prefix: str = "") -> Config:
     """Returns a configuration with the values of the flags; raises ConfigError for a value out of range."""
     fields = dataclasses.fields(config)  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from absl import flags
-from flagging import config_from_flags, define, run
+from flagging import chosen_model, config_from_flags, define, define_model, run
 
 from glnet_tf.config import LossConfig, RefinementConfig
 from glnet_tf.data.work import shard_of
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from glnet_tf.inference.predictor import Predictor
 
 define(LossConfig, RefinementConfig)
+define_model()
 flags.FLAGS.set_default("refine", "none")
 flags.FLAGS.set_default("window", 8)
 flags.DEFINE_string(
     "input", "", "an image, a folder of images, a video file, the index of a camera, or a .txt file that lists such"
 )
-flags.DEFINE_string("run_dir", "", "folder of the training run")
 flags.DEFINE_string(
     "output_dir",
     "",
@@ -49,9 +49,10 @@ flags.DEFINE_float(
 
 
 def main() -> None:
-    for name in ("input", "run_dir", "output_dir"):
+    for name in ("input", "output_dir"):
         if not flags.FLAGS[name].value:
             raise ConfigError(f"--{name}=: expected a path")
+    weights = chosen_model()
     if flags.FLAGS.scale and flags.FLAGS.camera_height:
         raise ConfigError("--scale and --camera_height: expected one of them; either says what a metre is")
     folder, file = Path(flags.FLAGS.output_dir), flags.FLAGS.intrinsics_file
@@ -71,7 +72,7 @@ def main() -> None:
 
     most = flags.FLAGS.max_frames
     frames = None if listed else Frames(flags.FLAGS.input, most)
-    predictor = Predictor(flags.FLAGS.run_dir, config, loss, read_intrinsics(Path(file)) if file else None)
+    predictor = Predictor(weights, config, loss, read_intrinsics(Path(file)) if file else None)
     if frames:
         predict(predictor, frames, folder)
     for name, place in inputs:

@@ -6,14 +6,14 @@ import dataclasses
 from pathlib import Path
 
 from absl import flags
-from flagging import config_from_flags, define, run
+from flagging import chosen_model, config_from_flags, define, define_model, run
 
 from glnet_tf.config import DataConfig, LossConfig, RefinementConfig
 from glnet_tf.data.work import shard_of
 from glnet_tf.errors import ConfigError
 
 define(DataConfig, LossConfig, RefinementConfig)
-flags.DEFINE_string("run_dir", "", "folder of the training run")
+define_model()
 flags.DEFINE_string("output_dir", "", "folder for the results; the same command goes on where it was interrupted")
 flags.DEFINE_string("video", "", "a video file, instead of --dataset and --data_dir")
 flags.DEFINE_integer("every", 1, "refine every n-th snippet only", lower_bound=1)
@@ -22,9 +22,9 @@ flags.DEFINE_string("shard", "0/1", "i/n: of the scenes every n-th from number i
 
 def main() -> None:
     data, loss, config = (config_from_flags(kind) for kind in (DataConfig, LossConfig, RefinementConfig))
-    for name in ("run_dir", "output_dir"):
-        if not flags.FLAGS[name].value:
-            raise ConfigError(f"--{name}=: expected a folder")
+    weights = chosen_model()
+    if not flags.FLAGS.output_dir:
+        raise ConfigError("--output_dir=: expected a folder")
     shard = flags.FLAGS.shard
     shard_of([], shard)
     if flags.FLAGS.video:
@@ -37,9 +37,9 @@ def main() -> None:
     from glnet_tf.inference.task import Task
     from glnet_tf.inference.video import refine_video
     from glnet_tf.structures import FRAMES
-    from glnet_tf.training.checkpoints import load_model
+    from glnet_tf.training.weights import load_model
 
-    model, architecture = load_model(flags.FLAGS.run_dir)
+    model, architecture = load_model(weights)
     data = dataclasses.replace(data, image_height=architecture.image_height, image_width=architecture.image_width)
     source = open_source(data, "validation" if data.holdout_frames else "all")
     scene_of = {index: source.label(index).rpartition("/")[0] for index in range(0, len(source), flags.FLAGS.every)}
@@ -50,8 +50,9 @@ def main() -> None:
     if not indices:
         print(f"{source.name}: no scene is left for --shard={shard}")
         return
-    run_dir = str(Path(flags.FLAGS.run_dir).resolve())
-    task = Task(run_dir, model, architecture, source, indices, data, loss, config)
+    if Path(weights).exists():
+        weights = str(Path(weights).resolve())
+    task = Task(weights, model, architecture, source, indices, data, loss, config)
     if config.epochs:
         adapt(task, folder / "adapted")
     refine = refine_source if config.window == FRAMES else refine_video

@@ -48,7 +48,7 @@ class StreetSource(Source):
       seeds: one street each.
       frames: per street.
       height, width: of the images, pixels.
-      style: how the streets look, see `street.Street`; "mixed": each in a style of its own, by a camera of its own focal
+      style: how the streets look, see `street.Street`; "mixed": each in its own, by a camera of its own focal
         length, height and pitch.
       stride, holdout_frames, part: see `base.snippet_frames`.
 

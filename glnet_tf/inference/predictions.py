@@ -21,7 +21,8 @@ from glnet_tf.errors import DataError
 from glnet_tf.geometry.camera import intrinsics_from_field_of_view
 from glnet_tf.models.glnet import GLNet, make_predict
 from glnet_tf.structures import Predictions, Snippet, snippet_signature
-from glnet_tf.training.checkpoints import Architecture, load_model
+from glnet_tf.training.checkpoints import Architecture
+from glnet_tf.training.weights import load_model
 
 MIDDLE = 1
 DEPTH_SUFFIXES = (".npz", ".npy", ".png")
@@ -60,14 +61,14 @@ def prediction_of(predictions: Predictions, i: int, frame: int = MIDDLE) -> Pred
 
 
 class ModelPredictions:
-    """The predictions of a run's best model.
+    """The predictions of a trained model.
 
     Args:
-      run_dir: folder of the run.
+      weights: name of weights that ship, a weights file, or the folder of a training run.
     """
 
-    def __init__(self, run_dir: str | Path):
-        self.model, self.architecture = load_model(run_dir)
+    def __init__(self, weights: str | Path):
+        self.model, self.architecture = load_model(weights)
         self.size = (self.architecture.image_height, self.architecture.image_width)
         self._predict = make_predict(self.model, snippet_signature(*self.size))
 

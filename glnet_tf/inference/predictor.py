@@ -21,7 +21,7 @@ from glnet_tf.inference.predictions import assume_intrinsics
 from glnet_tf.inference.video import scale_between, scaled
 from glnet_tf.refinement.runner import Refiner
 from glnet_tf.structures import Predictions, Snippet
-from glnet_tf.training.checkpoints import load_model
+from glnet_tf.training.weights import load_model
 
 # Frames that are predicted, and refined, together; neighbouring windows share one.
 WINDOW = 8
@@ -84,27 +84,27 @@ class _Window(NamedTuple):
 
 
 class Predictor:
-    """A trained model for images of any size: `for said in Predictor(run_dir).predict(images): said.depth`.
+    """A trained model for images of any size: `for said in Predictor(weights).predict(images): said.depth`.
 
     Args:
-      run_dir: folder of a training run.
+      weights: name of weights that ship, a weights file, or the folder of a training run.
       refinement: whether and how each window is refined; its `window` is the number of frames in one.
       loss: the objective of the refinement.
       intrinsics: [3, 3] K in pixels of the images, for models that were trained with a given K; None: a K of the
         model's field of view is assumed.
 
     Raises:
-      CheckpointError: the folder holds no model.
+      CheckpointError: there is no such model.
     """
 
     def __init__(
         self,
-        run_dir: str | Path,
+        weights: str | Path,
         refinement: RefinementConfig = PREDICT,
         loss: LossConfig | None = None,
         intrinsics: np.ndarray | None = None,
     ):
-        self.model, self.architecture = load_model(run_dir)
+        self.model, self.architecture = load_model(weights)
         self.intrinsics = intrinsics
         self.refinement = refinement
         # One K for all windows: it is not a window's own to refine.

@@ -20,7 +20,7 @@ class Task:
 
     Attributes:
       run: name of the network's training run; a folder never mixes the results of two.
-      model, architecture: of it, see training.checkpoints.load_model.
+      model, architecture: of it, see training.weights.load_model.
       source, indices: the snippets.
       data: with the size that the model was made for.
       loss, config: the objective, and its minimisation.

@@ -6,13 +6,13 @@ import dataclasses
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
 from glnet_tf.config import ModelConfig
 from glnet_tf.errors import CheckpointError
 from glnet_tf.models.glnet import GLNet
-from glnet_tf.training.devices import share_memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +61,12 @@ def claim(run_dir: Path, wanted: Architecture) -> None:
     write_text(path, json.dumps(dataclasses.asdict(wanted), indent=2))
 
 
+def architecture_of(fields: dict[str, Any]) -> Architecture:
+    """Returns the architecture of these fields; raises TypeError or KeyError where they are not those of one."""
+    lists = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
+    return Architecture(**{**fields, **lists, "model": ModelConfig(**fields["model"])})
+
+
 def _flat(architecture: Architecture) -> dict[str, object]:
     fields = dataclasses.asdict(architecture)
     return {**fields.pop("model"), **fields}
@@ -74,9 +80,7 @@ def read_architecture(run_dir: Path) -> Architecture:
     """
     path = run_dir / "architecture.json"
     try:
-        fields = json.loads(path.read_text())
-        lists = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
-        return Architecture(**{**fields, **lists, "model": ModelConfig(**fields["model"])})
+        return architecture_of(json.loads(path.read_text()))
     except FileNotFoundError:
         raise CheckpointError(
             f"{run_dir}: not a run folder (no architecture.json); give the --run_dir of a training run"
@@ -119,18 +123,8 @@ class Checkpoints:
             self._best.save(checkpoint_number=step)
 
 
-def load_model(run_dir: str | Path, which: str = "best") -> tuple[GLNet, Architecture]:
-    """Returns the trained model of a run folder.
-
-    Args:
-      run_dir: folder of a training run.
-      which: "best" or "latest"; a run without a best checkpoint gives its latest.
-
-    Raises:
-      CheckpointError: there is no such run, or it has no checkpoint yet.
-    """
-    share_memory()
-    run_dir = Path(run_dir)
+def load_run(run_dir: Path, which: str) -> tuple[GLNet, Architecture]:
+    """Returns the trained model of a run folder, see `weights.load_model`."""
     architecture = read_architecture(run_dir)
     found = tf.train.latest_checkpoint(str(run_dir / which)) or tf.train.latest_checkpoint(str(run_dir / "latest"))
     if found is None:

@@ -33,6 +33,7 @@ from glnet_tf.training.precision import LossScale, layer_precision
 from glnet_tf.training.step import StepResult, make_optimizers, make_train_step
 from glnet_tf.training.summaries import Summaries, explain, point_cloud
 from glnet_tf.training.validation import make_objective, validate
+from glnet_tf.training.weights import start_from
 
 
 def decide(config: ModelConfig, source: Source) -> ModelConfig:
@@ -95,8 +96,10 @@ class Trainer:
         signature = snippet_signature(data.image_height, data.image_width)
         with self._distribution.scope():
             with layer_precision(training.mixed_precision):
-                self.model = self.architecture.build()
+                self.model = self.architecture.build(weights=not training.weights)
                 self.model.build_variables()
+                if training.weights:
+                    start_from(self.model, self.architecture, training.weights)
             optimizers = make_optimizers(training)
             scale = LossScale() if training.mixed_precision else None
             self._train_step = make_train_step(

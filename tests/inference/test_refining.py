@@ -24,7 +24,8 @@ from glnet_tf.models.glnet import both_ways
 from glnet_tf.refinement.history import History
 from glnet_tf.refinement.runner import Refined
 from glnet_tf.structures import LossReport, Predictions, Snippet
-from glnet_tf.training.checkpoints import Architecture, load_model
+from glnet_tf.training.checkpoints import Architecture
+from glnet_tf.training.weights import load_model
 
 HEIGHT, WIDTH, FRAMES = 32, 96, 8
 MODEL = SimpleNamespace(field_of_view=60.0, image_size=(HEIGHT, WIDTH), source_of_intrinsics="given")

@@ -19,9 +19,9 @@ from glnet_tf.config import DataConfig, LossConfig, ModelConfig, TrainingConfig
 from glnet_tf.data.sources import open_source
 from glnet_tf.errors import CheckpointError, NonFiniteLossError
 from glnet_tf.training import trainer as trainer_module
-from glnet_tf.training.checkpoints import load_model
 from glnet_tf.training.schedule import FINAL_RATE, LearningRate, both_share
 from glnet_tf.training.trainer import Trainer
+from glnet_tf.training.weights import load_model
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = DataConfig(dataset="street", streets=1, street_frames=7, image_height=32, image_width=64, batch_size=2)

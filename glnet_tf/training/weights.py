@@ -1,0 +1,125 @@
+"""Weights in one file: networks in half precision and the architecture that they fit; some ship with the library."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from glnet_tf.data.formats import read_bytes, write_bytes
+from glnet_tf.errors import CheckpointError
+from glnet_tf.models.glnet import GLNet
+from glnet_tf.training.checkpoints import Architecture, architecture_of, load_run
+from glnet_tf.training.devices import share_memory
+
+SHIPPED = Path(__file__).resolve().parents[1] / "weights"
+SUMS = "SHA256SUMS"  # as sha256sum writes it
+SUFFIX = ".npz"
+ARCHITECTURE = "architecture"
+NETWORKS = ("depth_net", "flow_net", "camera_net")
+
+
+def shipped() -> dict[str, str]:
+    """Returns the names of the weights that ship with the library, and the SHA-256 of each one's file."""
+    sums = SHIPPED / SUMS
+    lines = sums.read_text().split("\n") if sums.exists() else []
+    return {file.removesuffix(SUFFIX): digest for digest, file in (line.split() for line in lines if line)}
+
+
+def load_model(place: str | Path, which: str = "best") -> tuple[GLNet, Architecture]:
+    """Returns a trained model.
+
+    Args:
+      place: name of weights that ship, a file that `write_weights` wrote, or the folder of a training run.
+      which: of a run: "best" or "latest"; one without a best checkpoint gives its latest.
+
+    Raises:
+      CheckpointError: there is no such model, or its file is damaged.
+    """
+    share_memory()
+    known = shipped()
+    if str(place) in known:
+        return _read(SHIPPED / f"{place}{SUFFIX}", known[str(place)])
+    if Path(place).is_dir():
+        return load_run(Path(place), which)
+    if Path(place).suffix == SUFFIX:
+        return _read(Path(place))
+    raise CheckpointError(
+        f"{place}: expected {', '.join([*known, ''])}a file *{SUFFIX} of tools/export.py --format=weights, or the "
+        "folder of a training run; there is none of that name"
+    )
+
+
+def start_from(model: GLNet, architecture: Architecture, place: str | Path) -> None:
+    """Sets the networks of a model to those of another; a learned K stays as it is.
+
+    Raises:
+      CheckpointError: there is no such model, or its networks are others.
+    """
+    other, found = load_model(place)
+    for name in ("encoder", "flow_net", "camera_net"):
+        have, want = getattr(found.model, name), getattr(architecture.model, name)
+        if have != want:
+            raise CheckpointError(f"{place}: these weights are of {name}={have}, not {want}; give --{name}={have}")
+    theirs = named_variables(other)
+    for name, variable in named_variables(model).items():
+        if name in theirs and theirs[name].shape == variable.shape and not name.startswith("camera_parameters"):
+            variable.assign(theirs[name])
+
+
+def write_weights(model: GLNet, architecture: Architecture, file: Path) -> str:
+    """Writes a model to a file, kernels in half precision; returns the file's SHA-256.
+
+    Raises:
+      DataError: it cannot be written.
+    """
+    arrays = {name: variable.numpy() for name, variable in named_variables(model).items()}
+    arrays = {name: value.astype(np.float16) if value.ndim > 1 else value for name, value in arrays.items()}
+    arrays[ARCHITECTURE] = np.frombuffer(json.dumps(dataclasses.asdict(architecture)).encode(), np.uint8)
+    content = io.BytesIO()
+    np.savez_compressed(content, **arrays)
+    write_bytes(file, content.getvalue())
+    return hashlib.sha256(content.getvalue()).hexdigest()
+
+
+def named_variables(model: GLNet) -> dict[str, tf.Variable]:
+    """Returns a model's variables by network, place in the network, and kind: depth_net/000/kernel and so on."""
+    found = {
+        f"{network}/{number:03}/{variable.name.rpartition('/')[2].partition(':')[0]}": variable
+        for network in NETWORKS
+        for number, variable in enumerate(getattr(model, network).variables)
+    }
+    return found if model.camera_parameters is None else {**found, "camera_parameters": model.camera_parameters}
+
+
+def _read(file: Path, digest: str = "") -> tuple[GLNet, Architecture]:
+    """Returns the model of a file, whose SHA-256 is to be `digest`."""
+    content = read_bytes(file)
+    if digest and hashlib.sha256(content).hexdigest() != digest:
+        raise CheckpointError(f"{file}: damaged: its SHA-256 is not that of {SUMS} beside it; install glnet_tf again")
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            arrays = dict(archive)
+        architecture = architecture_of(json.loads(arrays.pop(ARCHITECTURE).tobytes()))
+    except (ValueError, TypeError, KeyError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise CheckpointError(
+            f"{file}: damaged or no weights ({error}); expected a file of tools/export.py --format=weights"
+        ) from None
+    model = architecture.build(weights=False)
+    model.build_variables()
+    variables = named_variables(model)
+    if {name: tuple(v.shape) for name, v in variables.items()} != {name: v.shape for name, v in arrays.items()}:
+        odd = sorted(set(variables) ^ set(arrays)) or ["shapes"]
+        raise CheckpointError(
+            f"{file}: its arrays are not those of the networks that it names (the first: {odd[0]}); expected weights "
+            "of this version; export them again"
+        )
+    for name, variable in variables.items():
+        variable.assign(arrays[name].astype(np.float32))
+    return model, architecture
