@@ -50,9 +50,9 @@ def load_model(place: str | Path, which: str = "best") -> tuple[GLNet, Architect
         return load_run(Path(place), which)
     if Path(place).suffix == SUFFIX:
         return _read(Path(place))
+    names = ", ".join(known) or "none"
     raise CheckpointError(
-        f"{place}: expected {', '.join([*known, ''])}a file *{SUFFIX} of tools/export.py --format=weights, or the "
-        "folder of a training run; there is none of that name"
+        f"{place}: not a run folder, a file of weights (*{SUFFIX}) or the name of weights that ship ({names}); give one"
     )
 
 

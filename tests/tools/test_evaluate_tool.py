@@ -51,8 +51,8 @@ def test_odometry_of_a_trajectory_file(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "--run_dir= --predictions=: expected one of the two"),
-        (["--run_dir=a", "--predictions=b"], "expected one of the two"),
+        ([], "--run_dir= --weights=: expected one of the two"),
+        (["--run_dir=a", "--predictions=b"], "--predictions=b: expected no --run_dir"),
         (["--predictions=b", "--task=depths"], "--task=depths: expected one of depth, flow, odometry, intrinsics"),
         (["--predictions={root}/none", "--dataset=rgbd", "--data_dir={root}"], "none: has 0 of 5 predictions"),
         (["--run_dir={root}/none", "--dataset=rgbd", "--data_dir={root}"], "none: not a run folder"),

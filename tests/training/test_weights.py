@@ -1,0 +1,97 @@
+"""Weights as files: written, read, started from, refused."""
+
+import dataclasses
+import hashlib
+import zipfile
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import glnet_tf
+from glnet_tf.config import ModelConfig
+from glnet_tf.errors import CheckpointError
+from glnet_tf.training import weights
+from glnet_tf.training.checkpoints import Architecture
+from glnet_tf.training.weights import load_model, named_variables, start_from, write_weights
+
+CONFIG = ModelConfig(
+    encoder="efficientnet_lite0", encoder_weights="none", flow_net="matching", camera_net="solved", intrinsics="learned"
+)
+ARCHITECTURE = Architecture(CONFIG, 32, 96, ("a", "b"), (3.0, 2.0))
+
+
+def build(architecture=ARCHITECTURE):
+    model = architecture.build()
+    model.build_variables()
+    return model
+
+
+@pytest.fixture(scope="module")
+def model():
+    return build()
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory, model):
+    file = tmp_path_factory.mktemp("weights") / "net.npz"
+    digest = write_weights(model, ARCHITECTURE, file)
+    assert digest == hashlib.sha256(file.read_bytes()).hexdigest()
+    return file
+
+
+def test_a_file_reads_back_in_half_precision(file, model):
+    found, architecture = load_model(file)
+    assert architecture == ARCHITECTURE and file.stat().st_size < 20e6
+    theirs = named_variables(found)
+    assert len(theirs) == len(model.variables)
+    for name, variable in named_variables(model).items():
+        np.testing.assert_allclose(theirs[name], variable, rtol=1e-3, atol=1e-7, err_msg=name)
+    with zipfile.ZipFile(file) as archive:  # nothing in it wants unpickling
+        assert all(name.endswith(".npy") for name in archive.namelist())
+    np.load(file, allow_pickle=False)["architecture"]
+
+
+def test_other_networks_start_from_it_and_keep_their_own_cameras(file, model):
+    other = dataclasses.replace(ARCHITECTURE, cameras=("x",), shapes=(3.0,), image_width=64)
+    started = build(other)
+    started.camera_parameters.assign_add(tf.ones([1, 4]))
+    before = started.camera_parameters.numpy()
+    start_from(started, other, file)
+    np.testing.assert_array_equal(started.camera_parameters, before)
+    np.testing.assert_allclose(started.depth_net.variables[0], model.depth_net.variables[0], rtol=1e-3, atol=1e-7)
+    stacked = dataclasses.replace(other, model=dataclasses.replace(CONFIG, flow_net="stacked"))
+    with pytest.raises(CheckpointError, match="flow_net=matching, not stacked; give --flow_net=matching"):
+        start_from(started, stacked, file)
+
+
+def test_weights_that_ship_are_found_by_name_and_checked(tmp_path, file, monkeypatch):
+    monkeypatch.setattr(weights, "SHIPPED", tmp_path)
+    with pytest.raises(CheckpointError, match=r"street-lite: not a run folder.*weights that ship \(none\)"):
+        load_model("street-lite")
+    content = file.read_bytes()
+    (tmp_path / "street-lite.npz").write_bytes(content)
+    (tmp_path / "SHA256SUMS").write_text(f"{hashlib.sha256(content).hexdigest()}  street-lite.npz\n")
+    assert glnet_tf.load("street-lite").image_size == (32, 96)
+    (tmp_path / "street-lite.npz").write_bytes(content[:-9] + b"x" + content[-8:])
+    with pytest.raises(CheckpointError, match="street-lite.npz: damaged: its SHA-256.*install glnet_tf again"):
+        load_model("street-lite")
+
+
+def test_damaged_files_are_refused(tmp_path, file):
+    damaged = tmp_path / "net.npz"
+    with np.load(file) as archive:
+        arrays = dict(archive)
+    for content in (b"", b"no archive", file.read_bytes()[:5000]):
+        damaged.write_bytes(content)
+        with pytest.raises(CheckpointError, match="net.npz: damaged or no weights"):
+            load_model(damaged)
+    for changed, expected in (
+        ({"architecture": np.frombuffer(b"{}", np.uint8)}, "damaged or no weights"),
+        ({"architecture": np.array([{}])}, "damaged or no weights"),
+        ({"depth_net/000/kernel": np.zeros([1, 2])}, "not those of the networks.*first: shapes"),
+        ({"depth_net/999/kernel": np.zeros(1)}, "first: depth_net/999/kernel"),
+    ):
+        np.savez(damaged, **{**arrays, **changed})
+        with pytest.raises(CheckpointError, match=expected):
+            load_model(damaged)
