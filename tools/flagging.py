@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import dataclasses
 import os
 import signal
@@ -17,6 +19,8 @@ ADVICE = (
     "memory grows with the batch and the pixels: lower --batch_size, --image_height and --image_width, or --window, or "
     "allow more by --max_memory"
 )
+# glibc's numbers, and: no block by itself, nothing given back, one pool for all threads.
+MALLOC = {"M_MMAP_MAX": (-4, 0), "M_TRIM_THRESHOLD": (-1, 2**31 - 1), "M_ARENA_MAX": (-8, 1)}
 DEFINE: dict[type, Callable[..., Any]] = {
     str: flags.DEFINE_string,
     int: flags.DEFINE_integer,
@@ -57,6 +61,15 @@ def config_from_flags(config: type[Config], prefix: str = "") -> Config:
     return config(**{field.name: getattr(flags.FLAGS, prefix + field.name) for field in fields})
 
 
+def keep_memory() -> None:
+    """Lets the C library keep freed memory for the next tensors; given back and fetched anew, page by page, it costs a
+    sixth of a training step."""
+    with contextlib.suppress(OSError, AttributeError):  # of glibc only
+        libc = ctypes.CDLL(None)
+        for parameter, value in MALLOC.values():
+            libc.mallopt(parameter, value)
+
+
 def limit_memory(gigabytes: float) -> None:
     """Goes on in a child process whose allocations beyond a size fail; if that kills it, ends with advice."""
     import resource
@@ -83,6 +96,7 @@ def run(main: Callable[[], int | None]) -> None:
         rest = flags.FLAGS(sys.argv)
         if flags.FLAGS.max_memory:
             limit_memory(flags.FLAGS.max_memory)
+        keep_memory()
         if len(rest) > 1:
             raise ConfigError(f"{rest[1]}: not a flag; flags start with --")
         sys.exit(main())
