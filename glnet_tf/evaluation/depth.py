@@ -13,6 +13,7 @@ MIN_DEPTH = 1e-3
 MAX_DEPTH = 80.0
 # Shares of the height and of the width between which raw LiDAR counts: Garg et al., ECCV 2016.
 GARG_ROWS = (0.40810811, 0.99189189)
+PROFILE_ROWS = 64
 GARG_COLUMNS = (0.03594771, 0.96405229)
 
 
@@ -118,11 +119,39 @@ def best_constant_abs_rel(truths: list[np.ndarray], max_depth: float = MAX_DEPTH
     """
     errors = []
     for truth in truths:
-        kept = np.sort(truth[(truth > MIN_DEPTH) & (truth < max_depth)])
-        weight = np.cumsum(1 / kept)
-        constant = kept[np.searchsorted(weight, weight[-1] / 2)]
-        errors.append(np.mean(np.abs(kept - constant) / kept))
+        kept = truth[(truth > MIN_DEPTH) & (truth < max_depth)]
+        errors.append(np.mean(np.abs(kept - _best_constant(kept)) / kept))
     return float(np.mean(errors))
+
+
+def best_rows_abs_rel(truths: Sequence[np.ndarray], rows: Sequence[np.ndarray], max_depth: float = MAX_DEPTH) -> float:
+    """Returns the mean AbsRel of a depth that only depends on the image row: the baseline of a road under a sky.
+
+    One profile serves all images: in each of PROFILE_ROWS bands the constant that is best for all truths, each divided
+    by its median. It is made from the truth that it is judged by: no network that reads rows only can be much better.
+
+    Args:
+      truths: [P] metres, one per image; pixels outside (MIN_DEPTH, max_depth) do not count.
+      rows: [P] where they lie: 0 at the image's upper edge, 1 at its lower.
+      max_depth: the cap, metres.
+    """
+    counting = [(truth > MIN_DEPTH) & (truth < max_depth) for truth in truths]
+    truths = [truth[counts] for truth, counts in zip(truths, counting)]
+    bands = [
+        np.minimum(row[counts] * PROFILE_ROWS, PROFILE_ROWS - 1).astype(int) for row, counts in zip(rows, counting)
+    ]
+    relative = np.concatenate([truth / np.median(truth) for truth in truths])
+    every = np.concatenate(bands)
+    profile = np.array([_best_constant(relative[every == k]) if (every == k).any() else 0 for k in range(PROFILE_ROWS)])
+    errors = [depth_metrics(truth, profile[band], max_depth).abs_rel for truth, band in zip(truths, bands)]
+    return float(np.mean(errors))
+
+
+def _best_constant(truth: np.ndarray) -> float:
+    """The constant of smallest AbsRel: the median with weights 1 / truth."""
+    truth = np.sort(truth)
+    weight = np.cumsum(1 / truth)
+    return float(truth[np.searchsorted(weight, weight[-1] / 2)])
 
 
 def _evaluated(

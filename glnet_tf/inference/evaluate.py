@@ -18,6 +18,7 @@ from glnet_tf.evaluation.depth import (
     MIN_DEPTH,
     DepthMetrics,
     best_constant_abs_rel,
+    best_rows_abs_rel,
     common_scale,
     depth_metrics,
     depth_table,
@@ -101,7 +102,7 @@ def _depth(judged: Judged) -> Report:
     crop = (
         "garg" if config.crop == "garg" or (config.crop == "auto" and source.depth_truth.startswith(LIDAR)) else "none"
     )
-    truths, predicted = [], []
+    truths, predicted, rows_of = [], [], []
     for index, depth in _depths(judged._replace(indices=indices)):
         truth = judged.truth(index).depth[..., 0]
         depth = depth if model is None else 1 / cv2.resize(1 / depth, truth.shape[::-1])
@@ -117,12 +118,14 @@ def _depth(judged: Judged) -> Report:
         # Only what counts is kept: a set of dense depth maps would not fit into memory.
         truths.append(truth[counts])
         predicted.append(_checked(depth[counts], source.label(index)))
+        rows_of.append((np.nonzero(counts)[0] / truth.shape[0]).astype(np.float32))
     scale = {"median": None, "none": 1.0}.get(config.scaling)
     if config.scaling == "set":
         scale = common_scale(truths, predicted, max_depth=config.max_depth)
     rows: list[DepthMetrics] = [depth_metrics(a, b, config.max_depth, scale) for a, b in zip(truths, predicted)]
     metrics = depth_table(rows)
     metrics["abs_rel_constant"] = best_constant_abs_rel(truths, config.max_depth)
+    metrics["abs_rel_rows"] = best_rows_abs_rel(truths, rows_of, config.max_depth)
     protocol = {
         "ground truth": source.depth_truth,
         "crop": crop,

@@ -10,6 +10,7 @@ from glnet_tf.evaluation.depth import (
     MIN_DEPTH,
     DepthMetrics,
     best_constant_abs_rel,
+    best_rows_abs_rel,
     common_scale,
     depth_metrics,
     depth_table,
@@ -149,6 +150,15 @@ def test_best_constant_against_brute_force(seed):
     expected = brute_force(truth)
     assert ours <= expected + 1e-12
     np.testing.assert_allclose(ours, expected, rtol=1e-3)
+
+
+def test_best_rows():
+    rows = np.repeat([0.1, 0.5, 0.99], 4)
+    near, far = np.repeat([8.0, 4.0, 2.0], 4), np.repeat([40.0, 20.0, 10.0], 4)
+    assert best_rows_abs_rel([near, far], [rows, rows]) < 1e-12  # one profile, up to scale
+    assert best_constant_abs_rel([near, far]) > 0.3
+    tree = np.where(np.arange(12) % 4 == 0, 0.75, 1.0) * near  # what stands on the road is what rows cannot tell
+    np.testing.assert_allclose(best_rows_abs_rel([tree], [rows]), 1 / 12)
 
 
 def test_best_constant_is_one_per_image_of_valid_pixels_only():
