@@ -95,8 +95,10 @@ def _matches(flow: tf.Tensor, opposite: tf.Tensor, intrinsics: tf.Tensor) -> Mat
     start = step // 2
 
     def ends(of: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        taken = of[:, start::step, start::step]
+        # Of images of any size, where the step is unknown, TensorFlow does not even know the rank of what is taken.
+        taken = tf.ensure_shape(of[:, start::step, start::step], [None, None, None, 2])
         begin = tf.broadcast_to(pixel_grid(height, width)[start::step, start::step], tf.shape(taken))
+        begin = tf.ensure_shape(begin, [None, None, None, 2])
         return _listed(begin), _listed(begin + taken), _listed(inside(begin + taken, height, width))[..., 0]
 
     (from_a, to_b, weight_a), (from_b, to_a, weight_b) = ends(flow), ends(opposite)

@@ -84,6 +84,14 @@ def test_a_pure_rotation_is_found_without_a_translation():
     assert solved.parallax[0] < 1e-3
 
 
+def test_images_of_any_size_in_a_graph():
+    vector = MOTIONS["forward"]
+    size = tf.TensorSpec([None, None, None, 2])
+    solve = tf.function(motion_from_flow, input_signature=[size, size, tf.TensorSpec([None, 3, 3])])
+    flow = rigid_flow(depth(), K, pose(vector))
+    np.testing.assert_allclose(solve(flow, NOTHING, K).pose, unit(vector), atol=1e-4)
+
+
 def test_no_match_at_all_is_finite():
     for field in motion_from_flow(NOTHING, NOTHING, K):
         assert np.isfinite(field).all()
