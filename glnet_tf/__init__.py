@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 
 
 def load(weights: str) -> GLNet:
-    """Returns a trained model, see `glnet_tf.training.weights.load_model`: glnet_tf.load("street-lite")."""
+    """Returns a trained model, see `glnet_tf.training.weights.load_model`: glnet_tf.load("weights.npz")."""
     from glnet_tf.training.weights import load_model  # TensorFlow takes seconds to import
 
     return load_model(weights)[0]

@@ -173,8 +173,8 @@ class TrainingConfig(Checked):
     xla: bool = setting(False, "let XLA compile what it can of the graphs; for GPUs")
     weights: str = setting(
         "",
-        "what the networks of a new run start from: weights that ship (street-lite), a file of tools/export.py "
-        "--format=weights, or another run's folder; empty: encoder_weights",
+        "what the networks of a new run start from: a file of tools/export.py --format=weights, another run's folder, "
+        "or the name of weights that ship; empty: encoder_weights",
     )
     steps: int = setting(100_000, "training steps in all, resumed ones included", low=1)
     learning_rate: float = setting(2e-4, "Adam's learning rate", low=0.0)

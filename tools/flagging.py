@@ -43,7 +43,7 @@ def define_model() -> None:
     flags.DEFINE_string(
         "weights",
         "",
-        "instead of --run_dir: weights that ship (street-lite), or a file of tools/export.py --format=weights",
+        "instead of --run_dir: a file of tools/export.py --format=weights, or the name of weights that ship",
     )
 
 
