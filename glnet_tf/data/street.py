@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import NamedTuple
 
 import numpy as np
@@ -37,8 +36,7 @@ class Frame(NamedTuple):
     moving: np.ndarray
 
 
-@dataclasses.dataclass(frozen=True)
-class Mount:
+class Mount(NamedTuple):
     """How the camera sits on the car, beside the usual 1.5 to 1.7 m above the road, level.
 
     Attributes:

@@ -13,8 +13,9 @@ MIN_DEPTH = 1e-3
 MAX_DEPTH = 80.0
 # Shares of the height and of the width between which raw LiDAR counts: Garg et al., ECCV 2016.
 GARG_ROWS = (0.40810811, 0.99189189)
-PROFILE_ROWS = 64
 GARG_COLUMNS = (0.03594771, 0.96405229)
+# Bands of a depth that depends on the row alone.
+PROFILE_ROWS = 64
 
 
 class DepthMetrics(NamedTuple):

@@ -22,14 +22,15 @@ SHIPPED = Path(__file__).resolve().parents[1] / "weights"
 SUMS = "SHA256SUMS"  # as sha256sum writes it
 SUFFIX = ".npz"
 ARCHITECTURE = "architecture"
+CAMERAS = "camera_parameters"
 NETWORKS = ("depth_net", "flow_net", "camera_net")
 
 
 def shipped() -> dict[str, str]:
     """Returns the names of the weights that ship with the library, and the SHA-256 of each one's file."""
     sums = SHIPPED / SUMS
-    lines = sums.read_text().split("\n") if sums.exists() else []
-    return {file.removesuffix(SUFFIX): digest for digest, file in (line.split() for line in lines if line)}
+    lines = sums.read_text().splitlines() if sums.exists() else []
+    return {file.removesuffix(SUFFIX): digest for digest, file in map(str.split, lines)}
 
 
 def load_model(place: str | Path, which: str = "best") -> tuple[GLNet, Architecture]:
@@ -63,13 +64,14 @@ def start_from(model: GLNet, architecture: Architecture, place: str | Path) -> N
       CheckpointError: there is no such model, or its networks are others.
     """
     other, found = load_model(place)
-    for name in ("encoder", "flow_net", "camera_net"):
+    for name in ("encoder", "flow_net", "camera_net", "intrinsics"):
         have, want = getattr(found.model, name), getattr(architecture.model, name)
-        if have != want:
+        # Of the ways to K, only its prediction is a part of the networks.
+        if have != want and (name != "intrinsics" or "predicted" in (have, want)):
             raise CheckpointError(f"{place}: these weights are of {name}={have}, not {want}; give --{name}={have}")
     theirs = named_variables(other)
     for name, variable in named_variables(model).items():
-        if name in theirs and theirs[name].shape == variable.shape and not name.startswith("camera_parameters"):
+        if name != CAMERAS:
             variable.assign(theirs[name])
 
 
@@ -95,7 +97,7 @@ def named_variables(model: GLNet) -> dict[str, tf.Variable]:
         for network in NETWORKS
         for number, variable in enumerate(getattr(model, network).variables)
     }
-    return found if model.camera_parameters is None else {**found, "camera_parameters": model.camera_parameters}
+    return found if model.camera_parameters is None else {**found, CAMERAS: model.camera_parameters}
 
 
 def _read(file: Path, digest: str = "") -> tuple[GLNet, Architecture]:

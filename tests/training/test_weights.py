@@ -63,6 +63,9 @@ def test_other_networks_start_from_it_and_keep_their_own_cameras(file, model):
     stacked = dataclasses.replace(other, model=dataclasses.replace(CONFIG, flow_net="stacked"))
     with pytest.raises(CheckpointError, match="flow_net=matching, not stacked; give --flow_net=matching"):
         start_from(started, stacked, file)
+    predicted = dataclasses.replace(other, model=dataclasses.replace(CONFIG, intrinsics="predicted"))
+    with pytest.raises(CheckpointError, match="intrinsics=learned, not predicted"):
+        start_from(started, predicted, file)
 
 
 def test_weights_that_ship_are_found_by_name_and_checked(tmp_path, file, monkeypatch):
