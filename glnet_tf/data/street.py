@@ -48,6 +48,9 @@ class Mount(NamedTuple):
     pitch: float = 0.0
 
 
+LEVEL = Mount()
+
+
 def _inverse(pose: np.ndarray) -> np.ndarray:
     """The inverse of rigid transforms [..., 4, 4]."""
     result = np.zeros_like(pose)
@@ -100,7 +103,7 @@ class Street:
         width: int = 416,
         focal: float | None = None,
         style: str = "town",
-        mount: Mount = Mount(),
+        mount: Mount = LEVEL,
     ) -> None:
         """Lays out the street; frames are rendered when asked for.
 

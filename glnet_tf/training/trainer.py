@@ -96,7 +96,7 @@ class Trainer:
         signature = snippet_signature(data.image_height, data.image_width)
         with self._distribution.scope():
             with layer_precision(training.mixed_precision):
-                self.model = self.architecture.build(weights=not training.weights)
+                self.model = self.architecture.build()
                 self.model.build_variables()
                 if training.weights:
                     start_from(self.model, self.architecture, training.weights)

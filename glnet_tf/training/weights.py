@@ -82,7 +82,7 @@ def write_weights(model: GLNet, architecture: Architecture, file: Path) -> str:
       DataError: it cannot be written.
     """
     arrays = {name: variable.numpy() for name, variable in named_variables(model).items()}
-    arrays = {name: value.astype(np.float16) if value.ndim > 1 else value for name, value in arrays.items()}
+    arrays = {name: value.astype(np.float16) if "kernel" in name else value for name, value in arrays.items()}
     arrays[ARCHITECTURE] = np.frombuffer(json.dumps(dataclasses.asdict(architecture)).encode(), np.uint8)
     content = io.BytesIO()
     np.savez_compressed(content, **arrays)

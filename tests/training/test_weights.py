@@ -46,7 +46,8 @@ def test_a_file_reads_back_in_half_precision(file, model):
     theirs = named_variables(found)
     assert len(theirs) == len(model.variables)
     for name, variable in named_variables(model).items():
-        np.testing.assert_allclose(theirs[name], variable, rtol=1e-3, atol=1e-7, err_msg=name)
+        tolerance = {"rtol": 1e-3, "atol": 1e-7} if "kernel" in name else {"rtol": 0}
+        np.testing.assert_allclose(theirs[name], variable, **tolerance, err_msg=name)
     with zipfile.ZipFile(file) as archive:  # nothing in it wants unpickling
         assert all(name.endswith(".npy") for name in archive.namelist())
     np.load(file, allow_pickle=False)["architecture"]
