@@ -44,7 +44,11 @@ setup(
     description="Self-supervised depth, optical flow and camera motion from monocular video, in TensorFlow",
     license="Apache-2.0",
     packages=find_packages(include=["glnet_tf*"]),
-    package_data={"glnet_tf.data": ["kitti_eigen_test.json"], "glnet_tf.inference": ["report.html.j2"]},
+    package_data={
+        "glnet_tf": ["weights/*"],
+        "glnet_tf.data": ["kitti_eigen_test.json"],
+        "glnet_tf.inference": ["report.html.j2"],
+    },
     python_requires=">=3.9,<3.12",
     install_requires=REQUIREMENTS,
     extras_require=EXTRAS,

@@ -151,6 +151,9 @@ class LossConfig(Checked):
     flow_smoothness: float = setting(0.2, "weight of the edge-aware flow smoothness", low=0.0)
     consistency: float = setting(0.2, "weight of the forward-backward flow consistency", low=0.0)
     agreement: float = setting(0.0, "weight of the agreement of rigid flow with flow (not in the paper)", low=0.0)
+    triangulation: float = setting(
+        0.0, "weight of the agreement of depth with what flow and motion triangulate (not in the paper)", low=0.0
+    )
     alpha: float = setting(0.85, "share of SSIM in the photometric distance", low=0.0)
     epipolar_distance: str = setting("sampson", "form of the epipolar residual", choices=("sampson", "algebraic"))
     epipolar_camera: bool = setting(
@@ -173,8 +176,8 @@ class TrainingConfig(Checked):
     xla: bool = setting(False, "let XLA compile what it can of the graphs; for GPUs")
     weights: str = setting(
         "",
-        "what the networks of a new run start from: a file of tools/export.py --format=weights, another run's folder, "
-        "or the name of weights that ship; empty: encoder_weights",
+        "what the networks of a new run start from: street-lite or kitti-lite, which ship, a file of tools/export.py "
+        "--format=weights, or another run's folder; empty: encoder_weights",
     )
     steps: int = setting(100_000, "training steps in all, resumed ones included", low=1)
     learning_rate: float = setting(2e-4, "Adam's learning rate", low=0.0)

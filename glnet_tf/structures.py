@@ -109,6 +109,7 @@ class LossReport(NamedTuple):
     Attributes:
       photometric, structure, epipolar, depth_smoothness, flow_smoothness, consistency: the paper's six terms.
       agreement: of rigid flow and flow (ours).
+      triangulation: of depth and what flow and motion triangulate (ours).
     """
 
     photometric: tf.Tensor
@@ -118,6 +119,7 @@ class LossReport(NamedTuple):
     flow_smoothness: tf.Tensor
     consistency: tf.Tensor
     agreement: tf.Tensor
+    triangulation: tf.Tensor
 
 
 def merge(tensor: tf.Tensor) -> tf.Tensor:

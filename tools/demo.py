@@ -1,4 +1,4 @@
-"""Trains GLNet on rendered streets and shows, on streets it never saw, what it learned: pictures and a table."""
+"""What the weights that ship know of streets they never saw, what refinement makes of it, and what training adds."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -14,13 +15,14 @@ from absl import flags
 from flagging import config_from_flags, define, run
 from PIL import Image
 
-from glnet_tf.config import DataConfig, LossConfig, ModelConfig, TrainingConfig
+from glnet_tf.config import DataConfig, LossConfig, ModelConfig, RefinementConfig, TrainingConfig
 from glnet_tf.data.base import Source
 from glnet_tf.data.pipeline import batches
 from glnet_tf.data.sources import open_source
-from glnet_tf.geometry.camera import intrinsics_from_field_of_view
 from glnet_tf.inference.report import ReportFrame, Table, as_jpeg, chart, write_report
 from glnet_tf.pictures import write_png
+from glnet_tf.refinement.runner import Refiner
+from glnet_tf.structures import Predictions, Snippet
 from glnet_tf.training.checkpoints import write_text
 from glnet_tf.training.summaries import board, explain
 from glnet_tf.training.trainer import Trainer
@@ -29,6 +31,17 @@ from glnet_tf.training.validation import validate
 ROOT = Path(__file__).resolve().parent.parent
 # No street with these seeds is ever trained on, or used to choose a setting.
 TEST_SEED, TEST_STREETS, EVERY, PICTURES = 1000, 4, 2, 4
+# As configs/refine.flags has them.
+REFINEMENT = RefinementConfig(refine="oft")
+REFINED = {"depth_smoothness": 0.1, "epipolar_mask": True, "agreement": 0.1}
+STAGES = ("shipped", "refined", "trained")
+# An error, its name and its baseline's suffix in what validate returns, and what the baseline is.
+ROWS = (
+    ("depth AbsRel", "depth_abs_rel", "_constant", "best constant depth per image"),
+    ("flow EPE, px", "flow_epe", "_zero", "no motion"),
+    ("translation direction, deg", "translation_deg", "_straight", "straight ahead"),
+    ("rotation, deg", "rotation_deg", "_straight", "no rotation"),
+)
 
 define(DataConfig, ModelConfig, LossConfig, TrainingConfig)
 flags.DEFINE_string("run_dir", str(ROOT / "runs" / "demo"), "folder of the run")
@@ -40,92 +53,101 @@ def main() -> None:
     data, model, loss, training = configs
     run_dir = Path(flags.FLAGS.run_dir)
     trainer = Trainer(run_dir, open_source(data, "train"), None, data, model, loss, training)
+    test = open_source(dataclasses.replace(data, street_seed=TEST_SEED, streets=TEST_STREETS), "train")
+    shown = next(iter(batches(test, batch_of(data), snippets_to_show(test))))
+    before = run_dir / "before.json"
+    if not before.exists():
+        print(
+            f"{training.weights}, as it ships, on {TEST_STREETS} streets that it never saw, and refined",
+            file=sys.stderr,
+        )
+        write_text(before, json.dumps(as_shipped(trainer, test, shown, loss), indent=2))
     if trainer.run() < training.steps:
         return
-    unseen = dataclasses.replace(data, street_seed=TEST_SEED, streets=TEST_STREETS)
-    test = open_source(unseen, "train")
-    metrics = validate(trainer.predict, test, data, range(0, len(test), EVERY))
-    metrics.update(focal_errors(trainer, test, model))
+    metrics = {**json.loads(before.read_text()), "trained": judged(trainer, test)}
     metrics["seconds"] = round(time.monotonic() - started)
     write_text(run_dir / "metrics.json", json.dumps(metrics, indent=2))
-    write_pictures(trainer, test, data, loss.alpha, run_dir)
+    write_boards(trainer, shown, trainer.predict(shown), loss.alpha, "trained")
     write_page(run_dir, metrics)
-    print(table(metrics))
-    print(f"\n{metrics['seconds']} s on this machine; to look at: {run_dir / 'report.html'}")
+    for table in (errors(metrics), refinement(metrics)):
+        print("\n".join(f"{name:30}" + "".join(f"{cell:>12}" for cell in cells) for name, *cells in table), end="\n\n")
+    print(f"{metrics['seconds']} s on this machine; to look at: {run_dir / 'report.html'}")
 
 
-def focal_errors(trainer: Trainer, source: Source, model: ModelConfig) -> dict[str, float]:
-    """Returns the larger relative error of the learned fx and fy, and that of the field of view it started from."""
-    learned = [float(focal[0]) for focal in trainer.focal_lengths()]
+def snippets_to_show(source: Source) -> list[int]:
+    return [(2 * i + 1) * len(source) // (2 * PICTURES) for i in range(PICTURES)]
+
+
+def judged(trainer: Trainer, source: Source) -> dict[str, float]:
+    """Returns the errors of the networks as they are, see validate; and of K, with those of the K it started from."""
+    errors = validate(trainer.predict, source, trainer.data, range(0, len(source), EVERY))
     truth = float(source.load(tf.constant(0, tf.int64))[1][0, 0])
-    start = float(
-        intrinsics_from_field_of_view(model.field_of_view, trainer.data.image_height, trainer.data.image_width)[0, 0]
-    )
-    return {
-        "focal_relative_error": max(abs(focal / truth - 1) for focal in learned),
-        "focal_relative_error_start": abs(start / truth - 1),
+    errors["focal"] = max(abs(float(focal[0]) / truth - 1) for focal in trainer.focal_lengths())
+    return errors
+
+
+def as_shipped(trainer: Trainer, source: Source, shown: Snippet, loss: LossConfig) -> dict[str, dict[str, float]]:
+    """Returns the errors before training, and, of the snippets that are shown, those before and after refinement."""
+    refined = Refiner(trainer.model, dataclasses.replace(loss, **REFINED), REFINEMENT)(shown)
+    write_boards(trainer, shown, refined.initial, loss.alpha, "shipped")
+    write_boards(trainer, shown, refined.final, loss.alpha, "refined")
+    of_shown = {
+        name: validate(lambda _, said=said: said, source, batch_of(trainer.data), snippets_to_show(source))
+        for name, said in (("unrefined", refined.initial), ("refined", refined.final))
     }
+    return {"shipped": judged(trainer, source), **of_shown}
 
 
-def write_pictures(trainer: Trainer, source: Source, data: DataConfig, alpha: float, run_dir: Path) -> None:
-    """Draws what GLNet makes of a few snippets, one board each."""
-    indices = [(2 * i + 1) * len(source) // (2 * PICTURES) for i in range(PICTURES)]
-    for number, snippet in enumerate(batches(source, dataclasses.replace(data, batch_size=1), indices)):
-        write_png(run_dir / f"street{number}.png", board(explain(snippet, trainer.predict(snippet), alpha)))
+def batch_of(data: DataConfig) -> DataConfig:
+    """The configuration that reads the snippets to show in one batch."""
+    return dataclasses.replace(data, batch_size=PICTURES)
 
 
-def write_page(run_dir: Path, metrics: dict[str, float]) -> None:
-    """Writes report.html: the boards under a slider, the objective's terms, the table."""
-    boards = [run_dir / f"street{number}.png" for number in range(PICTURES)]
+def write_boards(trainer: Trainer, shown: Snippet, said: Predictions, alpha: float, stage: str) -> None:
+    """Draws what is said about the snippets to show, one board each."""
+    for i in range(PICTURES):
+        one = [tf.nest.map_structure(lambda x, i=i: x[i : i + 1], batch) for batch in (shown, said)]
+        write_png(trainer.run_dir / f"street{i}_{stage}.png", board(explain(*one, alpha)))
+
+
+def write_page(run_dir: Path, metrics: dict[str, Any]) -> None:
+    """Writes report.html: the boards under a slider, the objective's terms, the tables."""
+    boards = [run_dir / f"street{number}_{stage}.png" for number in range(PICTURES) for stage in STAGES]
     frames = [ReportFrame(board.stem, {"frame": as_jpeg(np.asarray(Image.open(board)), 2000)}) for board in boards]
     lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
     steps = [line for line in lines if "total" in line]
     curves = {
         name: ([line["step"] for line in steps], [line[name] for line in steps]) for name in steps[0] if name != "step"
     }
-    head, *rows = [[shown(cell) for cell in row] for row in cells(metrics)]
     protocol = (
         "Middle frames of snippets of streets that were not trained on; depth scaled by the median of each image."
     )
+    tables = (("Errors", errors(metrics)), ("Refinement of the snippets above", refinement(metrics)))
     write_report(
         run_dir / "report.html",
         "GLNet on rendered streets",
-        [f"Trained in {metrics['seconds']:.0f} s; what it makes of streets that it never saw"],
+        [f"Made in {metrics['seconds']:.0f} s: streets as the weights that ship see them, refined, and after training"],
         frames,
         [("The objective and its unweighted terms in training", chart(curves, "step", "mean over the batch"))],
-        [Table("Errors", head, rows, protocol)],
+        [Table(title, head, rows, protocol) for title, (head, *rows) in tables],
     )
 
 
-def shown(cell: str | float) -> str:
-    return f"{cell:.3f}" if isinstance(cell, float) else cell
+def errors(metrics: dict[str, Any]) -> list[list[str]]:
+    """Returns a table of the errors before and after training, beside what costs nothing."""
+    before, after = metrics["shipped"], metrics["trained"]
+    table = [["", "as shipped", "trained", "baseline"]]
+    for name, metric, suffix, meaning in ROWS:
+        values = before[metric], after[metric], after[metric + suffix]
+        table.append([name, *(f"{value:.3f}" for value in values), f"  {meaning}"])
+    return [*table, ["focal length, relative error", *(f"{x['focal']:.3f}" for x in (before, after))]]
 
 
-def table(metrics: dict[str, float]) -> str:
-    """Returns the metrics beside their baselines, as text."""
-    return "\n".join(f"{a:30}{b:>8}{c:>10}  {d}" for a, b, c, d in ([shown(x) for x in row] for row in cells(metrics)))
-
-
-def cells(metrics: dict[str, float]) -> list[tuple[str, str | float, str | float, str]]:
-    """Returns a head and the metrics beside their baselines."""
-    return [
-        ("", "GLNet", "baseline", "what the baseline is"),
-        ("depth AbsRel", metrics["depth_abs_rel"], metrics["depth_abs_rel_constant"], "best constant depth per image"),
-        ("flow EPE (px)", metrics["flow_epe"], metrics["flow_epe_zero"], "no motion"),
-        (
-            "translation direction (deg)",
-            metrics["translation_deg"],
-            metrics["translation_deg_straight"],
-            "straight ahead",
-        ),
-        ("rotation (deg)", metrics["rotation_deg"], metrics["rotation_deg_straight"], "no rotation"),
-        (
-            "focal length, relative error",
-            metrics["focal_relative_error"],
-            metrics["focal_relative_error_start"],
-            "its start",
-        ),
-    ]
+def refinement(metrics: dict[str, Any]) -> list[list[str]]:
+    """Returns a table of the errors of the snippets that are shown, before and after refinement."""
+    before, after = metrics["unrefined"], metrics["refined"]
+    table = [[f"{PICTURES} of these frames", "as shipped", "refined"]]
+    return table + [[name, f"{before[metric]:.3f}", f"{after[metric]:.3f}"] for name, metric, *_ in ROWS]
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from glnet_tf.errors import ConfigError
 define(LossConfig, RefinementConfig)
 define_model()
 flags.DEFINE_string("output_dir", "", "folder for the files; for a SavedModel it must not exist yet")
+flags.DEFINE_string("licence", "", "weights: what users are told when they load the file")
 flags.DEFINE_bool("free_size", False, "saved_model: images of any size in multiples of 32, not the run's own only")
 flags.DEFINE_enum(
     "format",
@@ -37,7 +38,7 @@ def main() -> None:
     folder = Path(flags.FLAGS.output_dir)
     if flags.FLAGS.format == "weights":
         file = make_folder(folder, "output_dir") / "weights.npz"
-        digest = write_weights(model, architecture, file)
+        digest = write_weights(model, architecture, file, flags.FLAGS.licence)
         print(f"{file}: {file.stat().st_size / 1e6:.1f} MB, SHA-256 {digest}")
         return
     if flags.FLAGS.format != "saved_model":

@@ -37,19 +37,21 @@ def define(*configs: type) -> None:
                 DEFINE[type(field.default)](field.name, field.default, field.metadata["help"])
 
 
-def define_model() -> None:
-    """Defines the flags that name a trained model."""
+def define_model(default: str = "") -> None:
+    """Defines the flags that name a trained model; `default` are the weights where none is named."""
     flags.DEFINE_string("run_dir", "", "folder of the training run")
     flags.DEFINE_string(
         "weights",
-        "",
-        "instead of --run_dir: a file of tools/export.py --format=weights, or the name of weights that ship",
+        default,
+        "instead of --run_dir: street-lite or kitti-lite, which ship, or a file of tools/export.py --format=weights",
     )
 
 
 def chosen_model() -> str:
     """Returns the place of the model that the flags name, see training.weights.load_model."""
     run_dir, weights = flags.FLAGS.run_dir, flags.FLAGS.weights
+    if run_dir and flags.FLAGS["weights"].using_default_value:
+        return run_dir
     if bool(run_dir) == bool(weights):
         raise ConfigError(f"--run_dir={run_dir} --weights={weights}: expected one of the two")
     return run_dir or weights

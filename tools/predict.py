@@ -1,4 +1,4 @@
-"""Depth, flow, motion, intrinsics and a page to look at: tools/predict.py --input=VIDEO --run_dir=RUN --output_dir=D"""
+"""Depth, flow, motion, intrinsics and a page to look at: tools/predict.py --input=VIDEO --output_dir=DIR"""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from glnet_tf.inference.predictor import Predictor
 
 define(LossConfig, RefinementConfig)
-define_model()
+define_model("kitti-lite")
 flags.FLAGS.set_default("refine", "none")
 flags.FLAGS.set_default("window", 8)
 flags.DEFINE_string(

@@ -1,4 +1,4 @@
-"""The objective of GLNet: its six terms, and one of ours, over four ordered pairs and four pyramid levels, in float32.
+"""The objective of GLNet: its six terms, and two of ours, over four ordered pairs and four pyramid levels, in float32.
 
 `compare` finds everything two frames say about each other once; the terms are read off it, and so are the pictures.
 """
@@ -13,6 +13,7 @@ from glnet_tf.config import LossConfig
 from glnet_tf.geometry.camera import pixel_grid, pyramid_intrinsics
 from glnet_tf.geometry.rigid import RigidCorrespondence, rigid_correspondence
 from glnet_tf.geometry.sampling import pyramid, warp
+from glnet_tf.geometry.triangulation import triangulate
 from glnet_tf.geometry.visibility import depth_visible, flow_visible
 from glnet_tf.losses.agreement import agreement_loss
 from glnet_tf.losses.consistency import consistency_loss
@@ -21,6 +22,7 @@ from glnet_tf.losses.photometric import Moments, adaptive_photometric_loss, mome
 from glnet_tf.losses.reduction import norm
 from glnet_tf.losses.smoothness import Edges, depth_smoothness, edge_weights, flow_smoothness
 from glnet_tf.losses.structure import structure_loss
+from glnet_tf.losses.triangulation import Taught, taught_pyramid, triangulation_loss
 from glnet_tf.structures import (
     SCALES,
     LossReport,
@@ -48,6 +50,7 @@ class LossWeights(NamedTuple):
     flow_smoothness: tf.Tensor
     consistency: tf.Tensor
     agreement: tf.Tensor
+    triangulation: tf.Tensor
     both: tf.Tensor
 
 
@@ -171,9 +174,23 @@ def flow_agrees(pair: Comparison, level: int) -> tf.Tensor:
 
 
 def level_terms(
-    images: tf.Tensor, predictions: Predictions, level: int, both: tf.Tensor, config: LossConfig
+    images: tf.Tensor,
+    predictions: Predictions,
+    level: int,
+    both: tf.Tensor,
+    config: LossConfig,
+    taught: Taught | None = None,
 ) -> LossReport:
-    """Returns the terms at one level, [B] each, averaged over the pairs; images: [B, F, h, w, 3] at this level."""
+    """Returns the terms at one level, [B] each, averaged over the pairs.
+
+    Args:
+      images: [B, F, h, w, 3] at this level.
+      predictions: GLNet's, all levels.
+      level: s = 0..3.
+      both: share of the two-branch photometric loss.
+      config: constants and masks.
+      taught: from taught_disparities, of this level; None: no triangulation.
+    """
     pair = compare(images, predictions, level, config.alpha)
     grid = pixel_grid(tf.shape(pair.flow)[1], tf.shape(pair.flow)[2], pair.flow.dtype)
     static = flow_agrees(pair, level) if config.epipolar_mask or config.rigid_mask else None
@@ -197,17 +214,35 @@ def level_terms(
         agreement=agreement_loss(
             pair.rigid.pixels, pair.flow_pixels, pair.rigid.in_front * pair.flow_visible * rigid_mask
         ),
+        triangulation=(
+            triangulation_loss(_of_frames(predictions.disparities[level], first), taught)
+            if taught
+            else tf.zeros_like(pair.poses[:, 0, 0])
+        ),
     )
     count = tf.shape(images)[0]
     return LossReport(*(tf.reduce_mean(tf.reshape(term, [count, -1]), axis=1) for term in of_pairs))
+
+
+def taught_disparities(predictions: Predictions) -> list[Taught]:
+    """Returns what flow and motion teach the inverse depth of frame a of every pair, at every level; no gradient."""
+    flows = tf.stop_gradient(predictions.flows[0])
+    flow, (_, _, reverse) = merge(flows), ordered_pairs(predictions.disparities[0].shape[1])
+    grid = pixel_grid(tf.shape(flow)[1], tf.shape(flow)[2], flow.dtype)
+    returned, valid = warp(merge(tf.gather(flows, reverse, axis=1)), grid + flow)
+    visible = valid * flow_visible(flow, returned, OCCLUSION_ALPHA / 2, OCCLUSION_BETA)
+    intrinsics = tf.repeat(predictions.intrinsics, len(reverse), axis=0)
+    found = triangulate(flow, *(tf.stop_gradient(x) for x in (intrinsics, merge(predictions.poses))))
+    return taught_pyramid(found, visible)
 
 
 def objectives(
     snippet: Snippet, predictions: Predictions, weights: LossWeights, config: LossConfig
 ) -> tuple[tf.Tensor, LossReport]:
     """Returns GLNet's objective of each snippet, [B], and its unweighted terms, both averaged over pairs and levels."""
+    taught = taught_disparities(predictions) if config.triangulation else [None] * SCALES
     levels = [
-        level_terms(images, predictions, level, weights.both, config)
+        level_terms(images, predictions, level, weights.both, config, taught[level])
         for level, images in enumerate(image_pyramid(snippet.images))
     ]
     report = LossReport(*(tf.add_n(list(term)) / SCALES for term in zip(*levels)))

@@ -80,7 +80,7 @@ def corrected(solved: tf.Tensor, parallax: tf.Tensor, vector: tf.Tensor) -> tf.T
 class CameraNet(tf.keras.Model):
     """A small convolutional network over two frames, or the flow between them, averaged over the image at its end."""
 
-    def __init__(self, predicts_intrinsics: bool, initial: list[float]):
+    def __init__(self, predicts_intrinsics: bool, initial: list[float], corrects: bool = False):
         super().__init__(name="camera_net")
         self.convolutions = [
             layers.Conv2D(width, kernel, strides=2, padding="same", activation="elu", kernel_initializer="he_normal")
@@ -91,7 +91,9 @@ class CameraNet(tf.keras.Model):
             # One for each layer: an initializer without a seed repeats itself.
             return tf.keras.initializers.RandomNormal(stddev=1e-2)
 
-        self.pose = layers.Conv2D(6, 1, kernel_initializer=small(), dtype="float32", name="pose")
+        # What corrects a solved motion starts without any correction.
+        start = "zeros" if corrects else small()
+        self.pose = layers.Conv2D(6, 1, kernel_initializer=start, dtype="float32", name="pose")
         self.intrinsics = (
             layers.Conv2D(
                 4,

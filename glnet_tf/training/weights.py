@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import sys
 import zipfile
 from pathlib import Path
 
@@ -22,6 +23,7 @@ SHIPPED = Path(__file__).resolve().parents[1] / "weights"
 SUMS = "SHA256SUMS"  # as sha256sum writes it
 SUFFIX = ".npz"
 ARCHITECTURE = "architecture"
+LICENCE = "licence"
 CAMERAS = "camera_parameters"
 NETWORKS = ("depth_net", "flow_net", "camera_net")
 
@@ -75,15 +77,21 @@ def start_from(model: GLNet, architecture: Architecture, place: str | Path) -> N
             variable.assign(theirs[name])
 
 
-def write_weights(model: GLNet, architecture: Architecture, file: Path) -> str:
+def write_weights(model: GLNet, architecture: Architecture, file: Path, licence: str = "") -> str:
     """Writes a model to a file, kernels in half precision; returns the file's SHA-256.
+
+    Args:
+      model, architecture: what is written.
+      file: an .npz file.
+      licence: what users are told when they load it; empty: nothing.
 
     Raises:
       DataError: it cannot be written.
     """
     arrays = {name: variable.numpy() for name, variable in named_variables(model).items()}
     arrays = {name: value.astype(np.float16) if "kernel" in name else value for name, value in arrays.items()}
-    arrays[ARCHITECTURE] = np.frombuffer(json.dumps(dataclasses.asdict(architecture)).encode(), np.uint8)
+    for name, text in ((ARCHITECTURE, json.dumps(dataclasses.asdict(architecture))), (LICENCE, licence)):
+        arrays[name] = np.frombuffer(text.encode(), np.uint8)
     content = io.BytesIO()
     np.savez_compressed(content, **arrays)
     write_bytes(file, content.getvalue())
@@ -109,6 +117,7 @@ def _read(file: Path, digest: str = "") -> tuple[GLNet, Architecture]:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             arrays = dict(archive)
         architecture = architecture_of(json.loads(arrays.pop(ARCHITECTURE).tobytes()))
+        licence = arrays.pop(LICENCE).tobytes().decode()
     except (ValueError, TypeError, KeyError, EOFError, AttributeError, zipfile.BadZipFile) as error:
         raise CheckpointError(
             f"{file}: damaged or no weights ({error}); expected a file of tools/export.py --format=weights"
@@ -124,4 +133,6 @@ def _read(file: Path, digest: str = "") -> tuple[GLNet, Architecture]:
         )
     for name, variable in variables.items():
         variable.assign(arrays[name].astype(np.float32))
+    if licence:
+        print(f"{file.stem}: {licence}", file=sys.stderr)
     return model, architecture

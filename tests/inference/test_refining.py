@@ -58,7 +58,11 @@ class Told:
         pairs = flows.shape[1]
         initial = Predictions((disparity,), (flows,), both_ways(rest + step), snippet.intrinsics)
         final = Predictions((scale * disparity,), (flows / 2,), both_ways(rest + step / scale), snippet.intrinsics)
-        history = History(*tf.nest.map_structure(lambda x: tf.fill([2, count], x), (0.5, LossReport(*[0.1] * 7))))
+        history = History(
+            *tf.nest.map_structure(
+                lambda x: tf.fill([2, count], x), (0.5, LossReport(*[0.1] * len(LossReport._fields)))
+            )
+        )
         moving = tf.zeros([count, pairs, HEIGHT, WIDTH, 1])
         return Refined(initial, final, None, moving, None, history, ("",) * count)
 

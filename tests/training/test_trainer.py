@@ -151,6 +151,15 @@ def test_a_loss_that_is_not_finite_names_term_and_files(tmp_path, street, monkey
     assert tf.train.latest_checkpoint(str(tmp_path / "latest")).endswith("ckpt-2")
 
 
+def test_a_run_starts_from_weights(tmp_path, uninterrupted, street):
+    model = dataclasses.replace(MODEL, encoder_weights="imagenet")
+    run = make(tmp_path, street, dataclasses.replace(TRAINING, weights=str(uninterrupted)), model)
+    found, _ = load_model(uninterrupted)
+    for ours, theirs in zip(run.model.depth_net.variables, found.depth_net.variables):
+        np.testing.assert_array_equal(ours, theirs)
+    assert not run.model.depth_net.learns_statistics  # as with any imported encoder
+
+
 def test_a_run_folder_without_checkpoint_says_so(tmp_path):
     with pytest.raises(CheckpointError, match="not a run folder"):
         load_model(tmp_path)
