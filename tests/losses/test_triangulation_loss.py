@@ -1,0 +1,61 @@
+"""Depth taught by triangulation: what counts, what does not, and where the gradient goes."""
+
+import numpy as np
+import tensorflow as tf
+
+from glnet_tf.geometry.triangulation import Triangulation
+from glnet_tf.losses.objective import taught_disparities
+from glnet_tf.losses.triangulation import Taught, taught_pyramid, triangulation_loss, triangulation_weight
+from glnet_tf.structures import SCALES, Predictions
+
+
+def column(*values):
+    return tf.reshape(tf.constant(values, tf.float32), [1, 1, -1, 1])
+
+
+def test_trust_grows_with_the_parallax_and_falls_with_the_misfit():
+    found = Triangulation(
+        disparity=column(1, 1, 1, 1, -1, 1), parallax=column(0, 1, 3, 3, -3, 3), misfit=column(0, 0, 0, 0.4, 0, 0)
+    )
+    weight = triangulation_weight(found, column(1, 1, 1, 1, 1, 0))
+    np.testing.assert_allclose(tf.reshape(weight, [-1]), [0, 1 / 2, 9 / 10, 2.25 / 3.25, 0, 0], rtol=1e-6)
+
+
+def test_one_factor_for_the_image_costs_nothing_and_shape_does():
+    truth = column(0.1, 0.2, 0.4, 0.8)
+    taught = Taught(tf.math.log(truth), column(1, 1, 0.5, 0))
+    assert triangulation_loss(3 * truth, taught) < 1e-6
+    # Log errors 0, 0, 1 with weights 1, 1, 1/2: their mean is 0.2, the deviations 0.2, 0.2, 0.8.
+    bent = truth * tf.exp(column(0, 0, 1, 9))
+    np.testing.assert_allclose(triangulation_loss(bent, taught), [(0.2 + 0.2 + 0.4) / 2.5], rtol=1e-5)
+    nothing = Taught(tf.math.log(truth), column(0, 0, 0, 0))
+    assert triangulation_loss(bent, nothing) == 0
+
+
+def test_coarse_levels_learn_the_weighted_mean():
+    found = Triangulation(tf.fill([1, 8, 8, 1], 0.5), tf.fill([1, 8, 8, 1], 1.0), tf.zeros([1, 8, 8, 1]))
+    spoilt = found._replace(disparity=tf.tensor_scatter_nd_update(found.disparity, [[0, 0, 0, 0]], [-4.0]))
+    levels = taught_pyramid(spoilt, tf.ones([1, 8, 8, 1]))
+    assert len(levels) == SCALES
+    assert levels[0].weight[0, 0, 0, 0] == 0
+    for level, taught in enumerate(levels[1:], 1):
+        np.testing.assert_allclose(taught.log_disparity, np.full(taught.weight.shape, np.log(0.5)), rtol=1e-6)
+        np.testing.assert_allclose(taught.weight[0, 0, 0, 0], 0.5 * (1 - 1 / 4**level), rtol=1e-6)
+
+
+def test_only_depth_learns():
+    """Neither flow nor motion nor K gets a gradient, and that of depth is finite where nothing is known."""
+    generator = np.random.default_rng(0)
+    disparity = tf.Variable(generator.uniform(0.1, 1, (1, 3, 32, 64, 1)).astype(np.float32))
+    flow = tf.Variable(generator.normal(0, 0.5, (1, 4, 32, 64, 2)).astype(np.float32))
+    poses = np.tile(np.eye(4, dtype=np.float32), (1, 4, 1, 1))
+    poses[..., 2, 3] = -0.5
+    motion, camera = tf.Variable(poses), tf.Variable([[[40.0, 0, 31.5], [0, 40, 15.5], [0, 0, 1]]])
+    with tf.GradientTape() as tape:
+        taught = taught_disparities(Predictions((disparity,), (flow,), motion, camera))
+        of_pairs = tf.reshape(tf.gather(disparity, (0, 1, 1, 2), axis=1), [4, 32, 64, 1])
+        loss = triangulation_loss(of_pairs, taught[0])
+    gradient, *none = tape.gradient(loss, [disparity, flow, motion, camera])
+    assert none == [None] * 3
+    assert np.all(np.isfinite(gradient)) and np.any(gradient.numpy() != 0)
+    assert 0 < np.mean(taught[0].weight.numpy() > 0) < 1
