@@ -127,8 +127,8 @@ def test_true_flow_and_true_motion_explain_a_moving_texture():
 
 def test_objective_is_the_weighted_sum_of_its_terms():
     made, batch = random_predictions(), snippet(random_images())
-    values = dict(zip(LossReport._fields, [1.0, 0.2, 0.3, 0.4, 0.05, 0.6, 0.7]))
-    total, report = objective(batch, made, weights(**values), CONFIG)
+    values = dict(zip(LossReport._fields, [1.0, 0.2, 0.3, 0.4, 0.05, 0.6, 0.7, 0.8]))
+    total, report = objective(batch, made, weights(**values), LossConfig(triangulation=0.8))
     assert all(term > 1e-6 for term in report)
     np.testing.assert_allclose(total, sum(v * getattr(report, k) for k, v in values.items()), rtol=1e-5)
 
