@@ -1,4 +1,4 @@
-"""Trains GLNet: python tools/train.py --flagfile=configs/demo.flags --run_dir=runs/demo."""
+"""Trains GLNet: python tools/train.py --flagfile=configs/street_lite.flags --run_dir=runs/street_lite."""
 
 from __future__ import annotations
 

@@ -55,7 +55,8 @@ def triangulation_loss(disparity: tf.Tensor, taught: Taught) -> tf.Tensor:
     """Returns the weighted mean of |log(disparity / triangulated)|, up to one factor for each image, [B].
 
     The photometric terms say nothing where there is no texture, and little where the error is more than a pixel. Of the
-    scale, which depth and motion share, this says nothing.
+    scale, which depth and motion share, this says nothing. Flow and motion are held constant: they cannot satisfy it by
+    giving up what they know.
 
     Args:
       disparity: [B, H, W, 1] predicted inverse depth.

@@ -2,9 +2,11 @@
 
 import numpy as np
 import tensorflow as tf
+from scipy.spatial.transform import Rotation
+from street_truth import true_scene
 
-from glnet_tf.geometry.triangulation import Triangulation
-from glnet_tf.losses.objective import taught_disparities
+from glnet_tf.geometry.triangulation import Triangulation, triangulate
+from glnet_tf.losses.objective import compare, taught_disparities
 from glnet_tf.losses.triangulation import Taught, taught_pyramid, triangulation_loss, triangulation_weight
 from glnet_tf.structures import SCALES, Predictions
 
@@ -59,3 +61,40 @@ def test_only_depth_learns():
     assert none == [None] * 3
     assert np.all(np.isfinite(gradient)) and np.any(gradient.numpy() != 0)
     assert 0 < np.mean(taught[0].weight.numpy() > 0) < 1
+
+
+def test_it_vanishes_at_the_truth_of_a_street_and_rises_with_every_error():
+    scene = true_scene((64, 224))
+
+    def loss(predictions):
+        pair = compare(scene.images, predictions, 0, 0.85)
+        found = triangulate(pair.flow, pair.intrinsics, pair.poses)
+        disparity = tf.gather(predictions.disparities[0], (0, 1, 1, 2), axis=1)[0]
+        return float(tf.reduce_mean(triangulation_loss(disparity, taught_pyramid(found, scene.static)[0])))
+
+    truth = scene.truth
+    bent = tuple(
+        d * tf.exp(0.1 * tf.cos(tf.range(d.shape[3], dtype=tf.float32)[:, tf.newaxis])) for d in truth.disparities
+    )
+    turned = truth.poses.numpy()
+    turned[..., :3, 3] = turned[..., :3, 3] @ Rotation.from_euler("y", 10, degrees=True).as_matrix().T
+    assert loss(truth) < 1e-3
+    np.testing.assert_allclose(
+        loss(truth._replace(disparities=tuple(2 * d for d in truth.disparities))), loss(truth), atol=1e-5
+    )
+    for wrong in ({"disparities": bent}, {"poses": tf.constant(turned)}, {"flows": (truth.flows[0] + [1.0, 0.0],)}):
+        changed = truth._replace(**wrong)
+        changed = changed._replace(flows=changed.flows + truth.flows[len(changed.flows) :])
+        assert loss(changed) > 20 * loss(truth)
+
+
+def test_its_gradient_is_the_numeric_one_and_zero_where_nothing_is_known():
+    generator = np.random.default_rng(1)
+    disparity, found, weight = (tf.constant(generator.uniform(0.2, 1, (1, 3, 4, 1))) for _ in range(3))
+    taught = Taught(tf.math.log(found), weight)
+    theoretical, numeric = tf.test.compute_gradient(lambda d: triangulation_loss(d, taught), [disparity], delta=1e-6)
+    np.testing.assert_allclose(theoretical[0], numeric[0], atol=1e-7)
+    with tf.GradientTape() as tape:
+        tape.watch(disparity)
+        nothing = triangulation_loss(disparity, taught._replace(weight=0 * weight))
+    np.testing.assert_array_equal(tape.gradient(nothing, disparity), 0)

@@ -7,6 +7,8 @@ import re
 import runpy
 import shutil
 import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -193,3 +195,26 @@ def test_the_supported_pythons_are_those_that_the_set_up_accepts(monkeypatch):
     assert set(re.findall(r"3\.\d+", accepted.group(1))) == {
         version for version in (f"3.{minor}" for minor in range(6, 20)) if version in supported
     }
+
+
+def test_a_wheel_holds_the_weights_that_ship(tmp_path):
+    source = tmp_path / "source"
+    shutil.copytree(ROOT / "glnet_tf", source / "glnet_tf", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "setup.py", source)
+    build = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        str(tmp_path),
+        str(source),
+    ]
+    subprocess.run(build, check=True, capture_output=True, timeout=300)
+    (wheel,) = tmp_path.glob("*.whl")
+    files = sorted(f"glnet_tf/weights/{file.name}" for file in (ROOT / "glnet_tf" / "weights").iterdir())
+    with zipfile.ZipFile(wheel) as archive:
+        assert files == sorted(name for name in archive.namelist() if name.startswith("glnet_tf/weights/"))
+        assert all(archive.read(name) == (ROOT / name).read_bytes() for name in files)

@@ -82,6 +82,16 @@ def test_weights_that_ship_are_found_by_name_and_checked(tmp_path, file, monkeyp
         load_model("street-lite")
 
 
+@pytest.mark.parametrize("name", ["street-lite", "kitti-lite"])
+def test_what_ships_is_what_was_measured(name, capsys):
+    net = glnet_tf.load(name)
+    assert (weights.SHIPPED / f"{name}.npz").stat().st_size < 25e6
+    assert ("non-commercial" in capsys.readouterr().err) == (name == "kitti-lite")
+    image = tf.image.resize(tf.random.stateless_uniform([1, 6, 20, 3], (0, 0)), net.image_size)
+    disparity = net.depth_net(image)[0]
+    assert np.all(np.isfinite(disparity)) and np.std(np.log(disparity)) > 0.1
+
+
 def test_damaged_files_are_refused(tmp_path, file):
     damaged = tmp_path / "net.npz"
     with np.load(file) as archive:
