@@ -17,11 +17,13 @@ class Triangulation(NamedTuple):
       disparity: [B, H, W, 1] inverse depth in the unit of the motion; negative where the point lies behind the camera.
       parallax: [B, H, W, 1] pixels by which this inverse depth moves p_b from the point at infinity; of its sign.
       misfit: [B, H, W, 1] distance of p_b from the closest point that the motion permits, pixels.
+      along: [B, H, W, 2] unit vector of the epipolar line at p_b, towards nearer points; 0 where there is no line.
     """
 
     disparity: tf.Tensor
     parallax: tf.Tensor
     misfit: tf.Tensor
+    along: tf.Tensor
 
 
 def triangulate(flow: tf.Tensor, intrinsics: tf.Tensor, pose: tf.Tensor) -> Triangulation:
@@ -49,4 +51,5 @@ def triangulate(flow: tf.Tensor, intrinsics: tf.Tensor, pose: tf.Tensor) -> Tria
         disparity=tf.math.divide_no_nan(parallax, length),
         parallax=parallax,
         misfit=tf.norm(offset - along * parallax, axis=-1, keepdims=True),
+        along=along,
     )

@@ -224,23 +224,28 @@ def level_terms(
     return LossReport(*(tf.reduce_mean(tf.reshape(term, [count, -1]), axis=1) for term in of_pairs))
 
 
-def taught_disparities(predictions: Predictions) -> list[Taught]:
-    """Returns what flow and motion teach the inverse depth of frame a of every pair, at every level; no gradient."""
+def taught_disparities(images: tf.Tensor, predictions: Predictions) -> list[Taught]:
+    """Returns what flow and motion teach the inverse depth of frame a of every pair, at every level; no gradient.
+
+    Args:
+      images: [B, F, H, W, 3].
+      predictions: GLNet's; the finest level is enough.
+    """
     flows = tf.stop_gradient(predictions.flows[0])
-    flow, (_, _, reverse) = merge(flows), ordered_pairs(predictions.disparities[0].shape[1])
+    flow, (first, _, reverse) = merge(flows), ordered_pairs(images.shape[1])
     grid = pixel_grid(tf.shape(flow)[1], tf.shape(flow)[2], flow.dtype)
     returned, valid = warp(merge(tf.gather(flows, reverse, axis=1)), grid + flow)
     visible = valid * flow_visible(flow, returned, OCCLUSION_ALPHA / 2, OCCLUSION_BETA)
     intrinsics = tf.repeat(predictions.intrinsics, len(reverse), axis=0)
     found = triangulate(flow, *(tf.stop_gradient(x) for x in (intrinsics, merge(predictions.poses))))
-    return taught_pyramid(found, visible)
+    return taught_pyramid(found, visible, _of_frames(images, first))
 
 
 def objectives(
     snippet: Snippet, predictions: Predictions, weights: LossWeights, config: LossConfig
 ) -> tuple[tf.Tensor, LossReport]:
     """Returns GLNet's objective of each snippet, [B], and its unweighted terms, both averaged over pairs and levels."""
-    taught = taught_disparities(predictions) if config.triangulation else [None] * SCALES
+    taught = taught_disparities(snippet.images, predictions) if config.triangulation else [None] * SCALES
     levels = [
         level_terms(images, predictions, level, weights.both, config, taught[level])
         for level, images in enumerate(image_pyramid(snippet.images))

@@ -38,12 +38,13 @@ def test_by_hand():
     flow = np.zeros((1, 51, 101, 2), np.float32)
     flow[0, 25, 50] = 10, 3  # sideways by 1 at inverse depth 0.1, and 3 pixels off the epipolar line
     flow[0, 25, 60] = -5, 0  # as if behind the camera
-    disparity, parallax, misfit = (x[0, 25, :, 0].numpy() for x in triangulate(flow, K, moved(1, 0, 0)))
+    disparity, parallax, misfit, along = (x[0, 25, :, 0].numpy() for x in triangulate(flow, K, moved(1, 0, 0)))
+    assert along[50] == 1
     np.testing.assert_allclose([disparity[50], parallax[50], misfit[50]], [0.1, 10, 3], rtol=1e-5)
     np.testing.assert_allclose([disparity[60], parallax[60]], [-0.05, -5], rtol=1e-5)
     # Ahead by 1: a point 20 pixels from the centre at depth 5 is seen 20 * 5 / 4 = 25 pixels from it.
     flow[0, 25, 50], flow[0, 25, 70] = 0, (5, 0)
-    disparity, parallax, _ = (x[0, 25, :, 0].numpy() for x in triangulate(flow, K, moved(0, 0, -1)))
+    disparity, parallax, *_ = (x[0, 25, :, 0].numpy() for x in triangulate(flow, K, moved(0, 0, -1)))
     np.testing.assert_allclose([disparity[70], parallax[70]], [0.2, 5], rtol=1e-5)
     assert disparity[50] == 0  # at the epipole nothing can be said
 
