@@ -21,6 +21,7 @@ ADVICE = (
 )
 # glibc's numbers, and: no block by itself, nothing given back, one pool for all threads.
 MALLOC = {"M_MMAP_MAX": (-4, 0), "M_TRIM_THRESHOLD": (-1, 2**31 - 1), "M_ARENA_MAX": (-8, 1)}
+NO_MEMORY = "Operation received an exception:Status: 1,"  # oneDNN's number for want of memory
 DEFINE: dict[type, Callable[..., Any]] = {
     str: flags.DEFINE_string,
     int: flags.DEFINE_integer,
@@ -107,7 +108,7 @@ def run(main: Callable[[], int | None]) -> None:
         sys.exit(2)
     except Exception as error:
         # By its name: TensorFlow, which defines it, takes seconds to import.
-        if type(error).__name__ not in ("MemoryError", "ResourceExhaustedError"):
+        if type(error).__name__ not in ("MemoryError", "ResourceExhaustedError") and NO_MEMORY not in str(error):
             raise
         print(f"error: no memory left ({str(error).partition(chr(10))[0]}); {ADVICE}", file=sys.stderr)
         sys.exit(2)
