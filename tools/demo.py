@@ -79,7 +79,7 @@ def snippets_to_show(source: Source) -> list[int]:
 
 
 def judged(trainer: Trainer, source: Source) -> dict[str, float]:
-    """Returns the errors of the networks as they are, see validate; and of K, with those of the K it started from."""
+    """Returns the errors of the networks as they are, see validate; and `focal`, the larger relative of fx and fy."""
     errors = validate(trainer.predict, source, trainer.data, range(0, len(source), EVERY))
     truth = float(source.load(tf.constant(0, tf.int64))[1][0, 0])
     errors["focal"] = max(abs(float(focal[0]) / truth - 1) for focal in trainer.focal_lengths())
