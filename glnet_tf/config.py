@@ -121,9 +121,9 @@ class ModelConfig(Checked):
     )
     flow_net: str = setting(
         "stacked",
-        "FlowNet: stacked (the paper's: two frames stacked) or matching (by the features' likeness; CameraNet then "
-        "reads the flow)",
-        choices=("stacked", "matching"),
+        "FlowNet: stacked (the paper's: two frames stacked), matching (by the features' likeness, even untrained) or "
+        "pwc (cost volumes from coarse to fine, for --virtual_steps); with the last two CameraNet reads the flow",
+        choices=("stacked", "matching", "pwc"),
     )
     camera_net: str = setting(
         "regressed",
@@ -179,7 +179,10 @@ class TrainingConfig(Checked):
         "what the networks of a new run start from: street-lite or kitti-lite, which ship, a file of tools/export.py "
         "--format=weights, or another run's folder; empty: encoder_weights",
     )
-    steps: int = setting(100_000, "training steps in all, resumed ones included", low=1)
+    steps: int = setting(100_000, "training steps in all, resumed ones and virtual_steps included", low=1)
+    virtual_steps: int = setting(
+        0, "first steps, in which FlowNet alone learns from frames that a made-up camera motion has moved", low=0
+    )
     learning_rate: float = setting(2e-4, "Adam's learning rate", low=0.0)
     flow_rate: float = setting(
         1.0,
@@ -205,6 +208,11 @@ class TrainingConfig(Checked):
         "TF_CONFIG names)",
         choices=("off", "mirrored", "multi_worker"),
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.virtual_steps > self.steps:
+            raise ConfigError(f"--virtual_steps={self.virtual_steps}: expected at most --steps={self.steps}, all steps")
 
 
 @dataclasses.dataclass(frozen=True)

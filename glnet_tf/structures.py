@@ -11,6 +11,8 @@ from typing import NamedTuple
 import tensorflow as tf
 
 FRAMES = 3
+# Of a snippet's frames.
+MIDDLE = 1
 SCALES = 4
 
 
@@ -31,6 +33,13 @@ def ordered_pairs(frames: int) -> Pairs:
     """Returns the ordered pairs of so many consecutive frames."""
     earlier, later = tuple(range(frames - 1)), tuple(range(1, frames))
     return Pairs(earlier + later, later + earlier, tuple(range(frames - 1, 2 * frames - 2)) + earlier)
+
+
+def frame_pairs(frames: int, forward_only: bool = False) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Returns first and second of the ordered pairs, or only of those in the order of time."""
+    first, second, _ = ordered_pairs(frames)
+    count = frames - 1 if forward_only else len(first)
+    return first[:count], second[:count]
 
 
 # Of a snippet (t-1, t, t+1) = (0, 1, 2). Pair k's reverse is REVERSE[k].

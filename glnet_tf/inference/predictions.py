@@ -20,11 +20,10 @@ from glnet_tf.data.pipeline import batches
 from glnet_tf.errors import DataError
 from glnet_tf.geometry.camera import intrinsics_from_field_of_view
 from glnet_tf.models.glnet import GLNet, make_predict
-from glnet_tf.structures import Predictions, Snippet, snippet_signature
+from glnet_tf.structures import MIDDLE, Predictions, Snippet, snippet_signature
 from glnet_tf.training.checkpoints import Architecture
 from glnet_tf.training.weights import load_model
 
-MIDDLE = 1
 DEPTH_SUFFIXES = (".npz", ".npy", ".png")
 FLOW_SUFFIXES = (".flo", ".npz", ".npy", ".png")
 

@@ -1,4 +1,4 @@
-"""FlowNet: optical flow between two frames at four levels; the paper's, and one with matching costs."""
+"""FlowNet: optical flow between two frames at four levels; the paper's, one by matching costs, and pwc.PwcFlowNet."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from glnet_tf.geometry.sampling import pyramid, warp
 from glnet_tf.models.decoder import Decoder
 from glnet_tf.models.encoders import build_encoder
 from glnet_tf.models.matching import cost_volume, expected_displacement, standardised
+from glnet_tf.models.pwc import PwcFlowNet
 from glnet_tf.models.variational import normalised, refined_flow
-from glnet_tf.structures import SCALES, merge, ordered_pairs, split
+from glnet_tf.structures import SCALES, frame_pairs, merge, split
 
 # The decoders speak in tenths of the image's width, so that their outputs stay near one at every level.
 FLOW_UNIT = 0.1
@@ -28,16 +29,18 @@ class StackedFlowNet(tf.keras.Model):
         _tell_frames_apart(self.encoder)
         self.decoder = Decoder(config.encoder, outputs=2)
 
-    def call(self, images: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, ...]:
+    def call(self, images: tf.Tensor, training: bool = False, forward_only: bool = False) -> tuple[tf.Tensor, ...]:
         """Returns the flow (u, v) of the ordered pairs of a snippet.
 
         Args:
           images: [B, F, H, W, 3].
+          training: whether batch statistics are learned, where the encoder started from random weights.
+          forward_only: whether to leave out the reverses of the pairs in the order of time.
 
         Returns:
           one [B, P, h, w, 2] tensor per level, in pixels of that level.
         """
-        first, second, _ = ordered_pairs(images.shape[1])
+        first, second = frame_pairs(images.shape[1], forward_only)
         stacked = tf.concat([tf.gather(images, first, axis=1), tf.gather(images, second, axis=1)], axis=-1)
         features = self.encoder(merge(stacked), training=training and self.learns_statistics)
         return tuple(split(_in_pixels(x), len(first)) for x in self.decoder(features))
@@ -80,9 +83,9 @@ class MatchingFlowNet(tf.keras.Model):
         ]
         self.decoder = Decoder(config.encoder, outputs=2)
 
-    def call(self, images: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, ...]:
+    def call(self, images: tf.Tensor, training: bool = False, forward_only: bool = False) -> tuple[tf.Tensor, ...]:
         """Returns the flow of the ordered pairs of a snippet; see StackedFlowNet.call."""
-        first, second, _ = ordered_pairs(images.shape[1])
+        first, second = frame_pairs(images.shape[1], forward_only)
         encoded = self.encoder(merge(images), training=training and self.learns_statistics)
         greys = pyramid(tf.image.rgb_to_grayscale(merge(images)), SCALES)
 
@@ -123,4 +126,4 @@ def _in_pixels(raw: tf.Tensor) -> tf.Tensor:
     return raw * _unit(raw)
 
 
-FLOW_NETS = {"stacked": StackedFlowNet, "matching": MatchingFlowNet}
+FLOW_NETS = {"stacked": StackedFlowNet, "matching": MatchingFlowNet, "pwc": PwcFlowNet}

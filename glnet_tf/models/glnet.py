@@ -45,7 +45,7 @@ class GLNet(tf.keras.Model):
         self.depth_net = DepthNet(config)
         self.flow_net: tf.keras.Model = FLOW_NETS[config.flow_net](config)
         self.camera_is_solved = config.camera_net == "solved"
-        self.camera_sees_flow = config.flow_net == "matching" or self.camera_is_solved
+        self.camera_sees_flow = config.flow_net != "stacked" or self.camera_is_solved
         self.camera_net = CameraNet(config.intrinsics == "predicted", initial, self.camera_is_solved)
         self.camera_parameters = (
             self.add_weight(

@@ -1,4 +1,4 @@
-"""One step of training, compiled once for batches of any size."""
+"""The steps of training, compiled once for batches of any size."""
 
 from __future__ import annotations
 
@@ -8,12 +8,22 @@ import tensorflow as tf
 
 from glnet_tf.config import LossConfig, TrainingConfig
 from glnet_tf.losses.objective import LossWeights, objective
+from glnet_tf.losses.reduction import norm
+from glnet_tf.losses.virtual_motion import virtual_motion_loss, virtual_pairs
 from glnet_tf.models.glnet import GLNet, update
-from glnet_tf.structures import LossReport, Snippet
+from glnet_tf.structures import MIDDLE, LossReport, Snippet
 from glnet_tf.training.distribution import Distribution
 from glnet_tf.training.monitor import Vitals, vitals
 from glnet_tf.training.precision import LossScale
 from glnet_tf.training.schedule import LearningRate, both_share
+
+
+class VirtualResult(NamedTuple):
+    """What a step on virtual motion says: the loss, the full-size flow's EPE in pixels, the gradient's length."""
+
+    total: tf.Tensor
+    flow_epe: tf.Tensor
+    gradient_norm: tf.Tensor
 
 
 class StepResult(NamedTuple):
@@ -86,3 +96,37 @@ def make_train_step(
         return distribution.run(of_replica, snippet)
 
     return step
+
+
+def make_virtual_step(
+    model: GLNet,
+    optimizer: tf.keras.optimizers.legacy.Optimizer,
+    training: TrainingConfig,
+    signature: Snippet,
+    distribution: Distribution | None = None,
+    scale: LossScale | None = None,
+) -> Callable[[Snippet], VirtualResult]:
+    """Returns the compiled step in which FlowNet alone learns, from middle frames; see losses.virtual_motion."""
+    variables = model.flow_net.trainable_variables
+    optimizer._create_all_weights(variables)
+    distribution = distribution or Distribution()
+
+    def of_replica(snippet: Snippet) -> VirtualResult:
+        # Each step and each replica, which has snippets of its own, draws other motions.
+        seed = tf.stack([training.seed * 2**32 + optimizer.iterations, snippet.index[0] * 2**16])
+        pairs = virtual_pairs(snippet.images[:, MIDDLE], seed)
+        with tf.GradientTape() as tape:
+            flows = model.flow_net(pairs.images, training=True, forward_only=True)
+            loss = virtual_motion_loss(flows, pairs)
+            scaled = loss if scale is None else loss * scale.scale
+        error = tf.reduce_sum(pairs.weight * norm(flows[0][:, 0] - pairs.flow)) / tf.reduce_sum(pairs.weight)
+        gradients, loss, error = distribution.averaged((tape.gradient(scaled, variables), loss, error))
+        if scale is not None:
+            gradients = scale.unscaled(gradients)
+        gradients, length = tf.clip_by_global_norm(gradients, training.gradient_clip)
+        update([optimizer], [variables], gradients, experimental_aggregate_gradients=False)
+        return VirtualResult(loss, error, length)
+
+    return tf.function(
+        lambda snippet: distribution.run(of_replica, snippet), input_signature=[signature], autograph=False
+    )

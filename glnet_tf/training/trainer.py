@@ -30,7 +30,8 @@ from glnet_tf.training.devices import prefetched
 from glnet_tf.training.distribution import Distribution
 from glnet_tf.training.monitor import CollapseMonitor
 from glnet_tf.training.precision import LossScale, layer_precision
-from glnet_tf.training.step import StepResult, make_optimizers, make_train_step
+from glnet_tf.training.schedule import LearningRate
+from glnet_tf.training.step import StepResult, VirtualResult, make_optimizers, make_train_step, make_virtual_step
 from glnet_tf.training.summaries import Summaries, explain, point_cloud
 from glnet_tf.training.validation import make_objective, validate
 from glnet_tf.training.weights import start_from
@@ -100,11 +101,18 @@ class Trainer:
                 self.model.build_variables()
                 if training.weights:
                     start_from(self.model, self.architecture, training.weights)
-            optimizers = make_optimizers(training)
+            optimizers = make_optimizers(dataclasses.replace(training, steps=training.steps - training.virtual_steps))
             scale = LossScale() if training.mixed_precision else None
             self._train_step = make_train_step(
                 self.model, optimizers, weights, loss, training, signature, self._distribution, scale
             )
+            virtual = None
+            if training.virtual_steps:
+                alone = dataclasses.replace(training, steps=training.virtual_steps)
+                virtual = tf.keras.optimizers.legacy.Adam(LearningRate(training.learning_rate, alone))
+                self._virtual_step = make_virtual_step(
+                    self.model, virtual, training, signature, self._distribution, scale
+                )
         self.predict = make_predict(self.model, signature)
         self._score = make_objective(weights, loss)
         self._alpha = loss.alpha
@@ -119,9 +127,10 @@ class Trainer:
             position=self._position,
             best=self._best,
             **({"loss_scale": scale} if scale else {}),
+            **({"virtual_optimizer": virtual} if virtual else {}),
         )
         self._checkpoints = Checkpoints(self.run_dir, state)
-        self._monitor = CollapseMonitor(grace_steps=training.warmup_steps)
+        self._monitor = CollapseMonitor(grace_steps=training.virtual_steps + training.warmup_steps)
         self._skipped: dict[str, None] = dict.fromkeys(source.skipped)
 
     def run(self) -> int:
@@ -159,11 +168,14 @@ class Trainer:
             batches = iter(prefetched(snippets) if self.training.distribute == "off" else snippets)
             while not (stopped := self._distribution.any(interrupted())) and int(self.step) < self.training.steps:
                 snippet, positions = next(batches)
-                result = self._train_step(snippet)
+                virtual = int(self.step) < self.training.virtual_steps
+                result = (self._virtual_step if virtual else self._train_step)(snippet)
                 self._check_finite(result, snippet)
                 self._advance(positions.numpy())
                 step = int(self.step.assign_add(1))
-                if chief:
+                if chief and virtual:
+                    self._report_virtual(step, result, summaries, log, bar)
+                elif chief:
                     self._report(step, result, snippet, summaries, log, bar)
                 if chief and (step % self.training.checkpoint_steps == 0 or step == self.training.steps):
                     self._save(step, summaries, log)
@@ -173,10 +185,11 @@ class Trainer:
             self._end(stopped)
         return int(self.step)
 
-    def _check_finite(self, result: StepResult, snippet: Snippet) -> None:
+    def _check_finite(self, result: StepResult | VirtualResult, snippet: Snippet) -> None:
         if math.isfinite(float(result.total)) and math.isfinite(float(result.gradient_norm)):
             return
-        terms = [name for name, value in result.report._asdict().items() if not math.isfinite(float(value))]
+        report = result.report._asdict() if isinstance(result, StepResult) else {"virtual motion": result.total}
+        terms = [name for name, value in report.items() if not math.isfinite(float(value))]
         files = "; ".join(self.source.files(int(index))[1] for index in snippet.index.numpy())
         raise NonFiniteLossError(
             f"step {int(self.step) + 1}: {', '.join(terms) or 'the gradient'} is not finite on the snippets around "
@@ -217,6 +230,14 @@ class Trainer:
             summaries.pictures(step, explain(snippet, predictions, self._alpha))
             summaries.points(step, *point_cloud(snippet, predictions))
 
+    def _report_virtual(self, step, result, summaries, log, bar) -> None:  # type: ignore[no-untyped-def]
+        values = {"virtual_motion": float(result.total), "virtual_flow_epe": float(result.flow_epe)}
+        bar.set_postfix(virtual_flow_epe=f"{values['virtual_flow_epe']:.2f}", refresh=False)
+        bar.update()
+        log.write(json.dumps({"step": step, **values}) + "\n")
+        if step % SCALAR_STEPS == 0:
+            summaries.scalars(step, {**values, "gradient_norm": float(result.gradient_norm)})
+
     def focal_lengths(self) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Returns the learned fx and fy of every camera, [C] each in pixels of the network's images, or None twice."""
         if self.model.camera_parameters is None:
@@ -231,8 +252,9 @@ class Trainer:
             indices = np.linspace(0, len(self.validation) - 1, count).astype(int)
             metrics = validate(self.predict, self.validation, self.data, indices.tolist(), self._score)
             decisive = metrics.get("depth_abs_rel", metrics["objective"])
-            best = decisive < float(self._best)
-            self._best.assign(min(decisive, float(self._best)))
+            # While FlowNet learns alone, there is nothing to choose yet.
+            best = decisive < float(self._best) and step > self.training.virtual_steps
+            self._best.assign(decisive if best else self._best)
             summaries.scalars(step, metrics, writer="validation")
             log.write(json.dumps({"step": step, "validation": metrics}) + "\n")
             shown = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())

@@ -16,9 +16,8 @@ from glnet_tf.evaluation.depth import MAX_DEPTH, MIN_DEPTH, best_constant_abs_re
 from glnet_tf.evaluation.flow import flow_metrics
 from glnet_tf.evaluation.odometry import STRAIGHT_AHEAD, direction_error, rotation_error
 from glnet_tf.losses.objective import LossWeights, objective
-from glnet_tf.structures import PAIRS, GroundTruth, Predictions, Snippet
+from glnet_tf.structures import MIDDLE, PAIRS, GroundTruth, Predictions, Snippet
 
-MIDDLE = 1
 NEXT = PAIRS.index((1, 2))
 
 

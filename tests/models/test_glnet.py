@@ -44,7 +44,7 @@ def seeded(seed: int, flow_net: str) -> GLNet:
     return model
 
 
-@pytest.fixture(scope="module", params=["stacked", "matching"])
+@pytest.fixture(scope="module", params=["stacked", "matching", "pwc"])
 def flow_net(request) -> str:
     return request.param
 
@@ -93,6 +93,12 @@ def test_pairs_see_their_own_frames(model):
         np.testing.assert_allclose(back.flows[0][:, k], ahead.flows[0][:, mirror], atol=1e-4)
     np.testing.assert_allclose(back.disparities[0], ahead.disparities[0][:, ::-1], atol=1e-4)
     assert np.abs(ahead.flows[0][:, 0] - ahead.flows[0][:, 1]).max() > 1e-4
+
+
+def test_flow_of_the_pairs_in_the_order_of_time_alone(model, predictions):
+    ahead = model.flow_net(snippet().images, forward_only=True)
+    for part, whole in zip(ahead, predictions.flows):
+        np.testing.assert_allclose(part, whole[:, :2], atol=2e-3)
 
 
 def test_snippets_of_a_batch_do_not_mix(model, predictions):

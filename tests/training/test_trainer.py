@@ -160,6 +160,34 @@ def test_a_run_starts_from_weights(tmp_path, uninterrupted, street):
     assert not run.model.depth_net.learns_statistics  # as with any imported encoder
 
 
+def test_first_flow_net_learns_alone_and_an_interruption_changes_nothing(tmp_path, street):
+    training = dataclasses.replace(TRAINING, steps=4, virtual_steps=2, checkpoint_steps=1)
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    run = make(whole, street, training, validation=street)
+    networks = run.model.flow_net, run.model.depth_net, run.model.camera_net
+    before = [[variable.numpy() for variable in network.trainable_variables] for network in networks]
+    step = run._train_step
+    run._train_step = None
+    with pytest.raises(TypeError):  # the step after the virtual ones
+        run.run()
+    run._train_step = step
+    changed = [
+        [np.any(old != new) for old, new in zip(values, network.trainable_variables)]
+        for values, network in zip(before, networks)
+    ]
+    assert np.mean(changed[0]) > 0.5 and not any(changed[1] + changed[2])
+    assert run.run() == 4
+    lines = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "virtual_flow_epe" in line] == [1, 2]
+    assert [line["step"] for line in lines if "total" in line] == [3, 4]
+    again = make(halves, street, training, validation=street)
+    assert again.run() == 4
+    expected, found = weights(whole), weights(halves)
+    for name in found:
+        if "best" not in name:
+            np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+
+
 def test_a_run_folder_without_checkpoint_says_so(tmp_path):
     with pytest.raises(CheckpointError, match="not a run folder"):
         load_model(tmp_path)
