@@ -97,8 +97,8 @@ def read_list(file: Path) -> list[tuple[str, str]]:
 
 def predict(predictor: Predictor, frames: Frames, folder: Path) -> bool:
     """Writes what is said about frames to a folder; returns False if it was interrupted."""
+    from glnet_tf.data.work import progress_bar
     from glnet_tf.inference.ground import Metres
-    from glnet_tf.inference.predictions import progress_bar
     from glnet_tf.inference.written import Pictures, PredictionFolder
 
     config = predictor.refinement

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from glnet_tf.config import DataConfig
 from glnet_tf.data.base import Source, snippet_frames
@@ -22,6 +21,7 @@ from glnet_tf.data.rgbd import RgbdSource
 from glnet_tf.data.scenes import SceneSource, split_names
 from glnet_tf.data.street import SKY_DEPTH, STYLES, Mount, Street
 from glnet_tf.data.video import VideoSource
+from glnet_tf.data.work import progress_bar
 from glnet_tf.errors import ConfigError, DataError
 from glnet_tf.structures import GroundTruth
 
@@ -88,9 +88,11 @@ class StreetSource(Source):
                 f"{2 * stride + 1} frames or more of the {frames} per street; raise --street_frames"
             )
         images = np.empty((len(self._streets) * frames, height, width, 3), np.uint8)
-        for number in tqdm(range(len(images)), desc="rendering streets", unit="frame"):
-            street, frame = divmod(number, frames)
-            images[number] = self._streets[street].frame(frame).image
+        with progress_bar(len(images), "rendering streets", "frame") as bar:
+            for number in range(len(images)):
+                street, frame = divmod(number, frames)
+                images[number] = self._streets[street].frame(frame).image
+                bar.update()
         with tf.device("/cpu:0"):
             self._images = tf.constant(images)
             self._snippet_table = tf.constant(self._snippets, tf.int64)

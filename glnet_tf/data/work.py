@@ -1,13 +1,16 @@
-"""What long work with files has in common: threads that stop when asked to, and a look at the disk beforehand."""
+"""What long work has in common: a bar, threads that stop when asked to, and a look at the disk beforehand."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Callable, TypeVar
+
+from tqdm import tqdm
 
 from glnet_tf.errors import ConfigError, DataError
 
@@ -15,6 +18,12 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 # Share of the room that is left free beyond what is estimated.
 RESERVE = 0.1
+
+
+def progress_bar(total: int, name: str, unit: str, done: int = 0) -> tqdm:
+    """Returns a progress bar with an ETA; where nobody watches it live, a line every half minute."""
+    interval = 0.5 if sys.stderr.isatty() else 30.0
+    return tqdm(total=total, initial=done, desc=name, unit=unit, mininterval=interval)
 
 
 def in_threads(function: Callable[[Item], Result], items: Iterable[Item], jobs: int = 0) -> Iterator[Result]:

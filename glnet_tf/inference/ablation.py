@@ -16,8 +16,8 @@ import tensorflow as tf
 from glnet_tf.config import DataConfig, LossConfig, ModelConfig, RefinementConfig, TrainingConfig
 from glnet_tf.data.base import Source
 from glnet_tf.data.pipeline import batches, stream
+from glnet_tf.data.work import progress_bar
 from glnet_tf.errors import DataError, NonFiniteLossError
-from glnet_tf.inference.predictions import progress_bar
 from glnet_tf.inference.refining import SHOWN, errors_by_stage, stages_of
 from glnet_tf.losses.objective import loss_weights
 from glnet_tf.refinement.runner import Refiner

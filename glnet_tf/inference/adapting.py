@@ -6,7 +6,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from glnet_tf.inference.predictions import progress_bar
+from glnet_tf.data.work import progress_bar
 from glnet_tf.inference.task import Task
 from glnet_tf.losses.objective import loss_weights
 from glnet_tf.refinement.parameters import ParameterRefinement, kept_weights

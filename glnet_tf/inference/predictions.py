@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from glnet_tf.config import DataConfig
 from glnet_tf.data.base import Source
 from glnet_tf.data.folder import DEPTH_SCALE
 from glnet_tf.data.formats import read_array, read_depth_png, read_flo, read_kitti_flow
 from glnet_tf.data.pipeline import batches
+from glnet_tf.data.work import progress_bar
 from glnet_tf.errors import DataError
 from glnet_tf.geometry.camera import intrinsics_from_field_of_view
 from glnet_tf.models.glnet import GLNet, make_predict
@@ -82,12 +81,6 @@ class ModelPredictions:
                 for i, index in enumerate(snippet.index.numpy()):
                     yield int(index), prediction_of(said, i), snippet.intrinsics[i].numpy()
                 bar.update(len(snippet.index))
-
-
-def progress_bar(total: int, name: str, unit: str, done: int = 0) -> tqdm:
-    """Returns a progress bar with an ETA; where nobody watches it live, a line every half minute."""
-    interval = 0.5 if sys.stderr.isatty() else 30.0
-    return tqdm(total=total, initial=done, desc=name, unit=unit, mininterval=interval)
 
 
 def snippets_of(

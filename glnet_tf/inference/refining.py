@@ -15,8 +15,9 @@ import tensorflow as tf
 from glnet_tf.data.base import Source
 from glnet_tf.data.formats import write_bytes
 from glnet_tf.data.trajectory_files import read_trajectory
+from glnet_tf.data.work import progress_bar
 from glnet_tf.geometry.camera import pixel_grid
-from glnet_tf.inference.predictions import MIDDLE, Prediction, prediction_of, progress_bar
+from glnet_tf.inference.predictions import MIDDLE, Prediction, prediction_of
 from glnet_tf.inference.refined import RefinedFolder, before_and_after
 from glnet_tf.inference.report import Table, chart, path_from_above, write_report
 from glnet_tf.inference.task import Task

@@ -12,8 +12,9 @@ import tensorflow as tf
 
 from glnet_tf.data.base import Source
 from glnet_tf.data.formats import read_array
+from glnet_tf.data.work import progress_bar
 from glnet_tf.errors import DataError
-from glnet_tf.inference.predictions import prediction_of, progress_bar
+from glnet_tf.inference.predictions import prediction_of
 from glnet_tf.inference.refined import RefinedFolder, write_npz
 from glnet_tf.inference.refining import (
     CarriedParameters,

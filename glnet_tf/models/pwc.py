@@ -25,18 +25,18 @@ CONTEXT_SCALE = 0.3
 class PwcFlowNet(tf.keras.Model):
     """A FlowNet that compares features from coarse to fine: each frame is encoded once, whatever its pairs.
 
-    At strides 16, 8, 4 and 2, frame b's features are warped by the flow so far and compared with frame a's in a window;
-    the displacement expected from the costs is added to the flow, and a block that reads costs, features, flow and what
-    the coarser block found corrects it, twice where most of the motion is found. At full size a variational step makes
-    the flow fit the images.
+    At strides 8, 4 and 2, frame b's features are warped by the flow so far and compared with frame a's in a window; the
+    displacement expected from the costs is added to the flow, and a block that reads costs, features, flow and what the
+    coarser block saw corrects it, twice where most of the motion is found. At full size a variational step makes the
+    flow fit the images.
 
     Source: Sun et al., PWC-Net, CVPR 2018; the start from expected displacements and the last step are ours.
     """
 
-    LEVELS = (4, 3, 2, 1)
-    RADII = (2, 4, 3, 2)
-    ROUNDS = (1, 2, 2, 1)
-    WIDTHS = ((64, 64), (96, 64, 64), (64, 64, 48), (32, 32))
+    LEVELS = (3, 2, 1)
+    RADII = (4, 3, 2)
+    ROUNDS = (2, 2, 1)
+    WIDTHS = ((96, 64, 64), (64, 64, 48), (32, 32))
     SHARPNESS = 12.0
 
     def __init__(self, config: ModelConfig):
@@ -48,7 +48,7 @@ class PwcFlowNet(tf.keras.Model):
             self.add_weight(name=f"sharpness{level}", initializer=tf.keras.initializers.Constant(self.SHARPNESS))
             for level in self.LEVELS
         ]
-        self.widest = layers.Conv2D(FEATURES, 1, activation="elu", kernel_initializer="he_normal", name="widest")
+        self.context = layers.Conv2D(2 * FEATURES, 1, activation="elu", kernel_initializer="he_normal", name="context")
         self.reduced = [layers.Conv2D(FEATURES, 1, name=f"reduced{level}") for level in self.LEVELS]
         self.blocks = [_Block(widths, name=f"block{level}") for level, widths in zip(self.LEVELS, self.WIDTHS)]
 
@@ -61,17 +61,17 @@ class PwcFlowNet(tf.keras.Model):
 
         encoded = self.encoder(merge(images), training=training and self.learns_statistics)
         features = [standardised(tf.cast(feature, tf.float32)) for feature in encoded]
-        found = tf.cast(self.widest(of_pairs(features[-1], first)), tf.float32)
-        flow = tf.zeros_like(found[..., :2])
+        surroundings = tf.concat([features[3], _enlarged(features[4])], axis=-1)
+        seen = tf.cast(self.context(of_pairs(surroundings, first)), tf.float32)
+        flow = tf.zeros_like(seen[..., :2])
         flows: list[tf.Tensor] = []
         for number, level in enumerate(self.LEVELS):
             a, b = of_pairs(features[level - 1], first), of_pairs(features[level - 1], second)
             # Each level learns from its own losses: what a fine level asks of a far-off coarse one is noise (ours).
-            flow, found = enlarged_flow(tf.stop_gradient(flow)), _enlarged(found)
+            flow, coarser = enlarged_flow(tf.stop_gradient(flow)), _enlarged(seen)
             reduced = tf.cast(self.reduced[number](a), tf.float32)
             for _ in range(self.ROUNDS[number]):
-                flow, seen = self._corrected(tf.stop_gradient(flow), number, a, b, [reduced, found])
-            found = seen
+                flow, seen = self._corrected(tf.stop_gradient(flow), number, a, b, [reduced, coarser])
             flows.insert(0, flow)
 
         greys = tf.image.rgb_to_grayscale(merge(images))

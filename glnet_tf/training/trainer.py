@@ -101,7 +101,10 @@ class Trainer:
                 self.model.build_variables()
                 if training.weights:
                     start_from(self.model, self.architecture, training.weights)
-            optimizers = make_optimizers(dataclasses.replace(training, steps=training.steps - training.virtual_steps))
+            together = dataclasses.replace(
+                training, steps=max(training.steps - training.virtual_steps, 1), virtual_steps=0
+            )
+            optimizers = make_optimizers(together)
             scale = LossScale() if training.mixed_precision else None
             self._train_step = make_train_step(
                 self.model, optimizers, weights, loss, training, signature, self._distribution, scale

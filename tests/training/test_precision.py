@@ -19,7 +19,7 @@ from glnet_tf.training.precision import LossScale, layer_precision
 DATA = DataConfig(dataset="street", streets=1, street_frames=4, image_height=32, image_width=96, batch_size=2)
 
 
-@pytest.mark.parametrize("flow_net, camera_net", [("stacked", "regressed"), ("matching", "solved")])
+@pytest.mark.parametrize("flow_net, camera_net", [("stacked", "regressed"), ("matching", "solved"), ("pwc", "solved")])
 def test_the_objective_hardly_changes(flow_net, camera_net):
     source = open_source(DATA, "all")
     snippet = next(iter(batches(source, DATA)))
