@@ -25,6 +25,11 @@ STARTS = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
 PREFERENCE = (0.2, 1.0, 1.0)
 # Residuals below this, in pixels, are noise whatever the others are.
 LEAST_NOISE = 0.01
+# A camera moves along one of its axes, give or take this (tangent of the angle): a prior that counts where flow does
+# not tell. Something large that moves beside the camera looks like a little sideways motion. Errors of flow come in
+# patches: one match in so many is independent of the others.
+STRAIGHT = 0.1
+PATCH = 20
 # Of the normal equations' trace: holds what the flow leaves undetermined where it is.
 DAMPING = 1e-6
 
@@ -63,8 +68,8 @@ def motion_from_flow(flow: tf.Tensor, opposite: tf.Tensor, intrinsics: tf.Tensor
 
     Iteratively reweighted Gauss-Newton on the Sampson distance of matches on a grid of both frames, from translations
     along each of the three axes; the start with the smallest misfit goes on. The robust scale is the median residual,
-    so that moving objects and wrong matches have little say while they are fewer than half. The sign of the translation
-    is the one that puts the points before the camera.
+    so that moving objects and wrong matches have little say while they are fewer than half. A weak prior prefers motion
+    along an axis of the camera. The sign of the translation is the one that puts the points before the camera.
 
     Args:
       flow: [B, H, W, 2] F_ab, pixels.
@@ -135,19 +140,24 @@ def _residual(pose: tf.Tensor, matches: Matches) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def _improved(pose: tf.Tensor, matches: Matches) -> tf.Tensor:
-    """One reweighted Gauss-Newton step; the translation moves on the unit sphere."""
+    """One reweighted Gauss-Newton step towards the likeliest motion; the translation moves on the unit sphere."""
     residual, derivative = _residual(pose, matches)
     scale = tf.maximum(_median(tf.abs(residual), matches.weight), LEAST_NOISE)[:, tf.newaxis]
     weight = matches.weight / tf.square(1 + tf.square(residual / scale))
     normal = tf.einsum("bn,bni,bnj->bij", weight, derivative, derivative)
     right = tf.einsum("bn,bni,bn->bi", weight, derivative, residual)
+    translation = translation_of(pose)
+    axis = tf.sign(translation) * tf.one_hot(tf.argmax(tf.abs(translation), axis=-1), 3)
+    prior = PATCH * tf.square(scale / STRAIGHT)
+    right += tf.pad(prior * (translation - axis), [[0, 0], [3, 0]])
+    normal += tf.linalg.diag(tf.pad(prior * tf.ones([1, 3]), [[0, 0], [3, 0]]))
     trace = tf.linalg.trace(normal)[:, tf.newaxis, tf.newaxis] + 1e-12
-    along = tf.pad(translation_of(pose), [[0, 0], [3, 0]])
+    along = tf.pad(translation, [[0, 0], [3, 0]])
     normal += trace * (tf.einsum("bi,bj->bij", along, along) + DAMPING * tf.eye(6))
     change = -tf.linalg.solve(normal, right[..., tf.newaxis])[..., 0]
     return pose_from_rotation_translation(
         tf.matmul(rotation_from_axis_angle(change[:, :3]), rotation_of(pose)),
-        tf.math.l2_normalize(translation_of(pose) + change[:, 3:], axis=-1),
+        tf.math.l2_normalize(translation + change[:, 3:], axis=-1),
     )
 
 

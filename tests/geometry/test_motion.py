@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from glnet_tf.geometry import motion
 from glnet_tf.geometry.camera import pixel_grid
 from glnet_tf.geometry.epipolar import essential_matrix, fundamental_matrix, sampson_residual
 from glnet_tf.geometry.motion import motion_from_flow
@@ -59,6 +60,19 @@ def test_moving_objects_in_a_sixth_of_the_image_have_little_say():
     flow = rigid_flow(depth(), K, pose(vector)).numpy()
     flow[:, :, : SIZE[1] // 6] += [5.0, -3.0]
     np.testing.assert_allclose(motion_from_flow(flow, NOTHING, K).pose, unit(vector), atol=0.01)
+
+
+def test_what_the_flow_leaves_open_is_straight(monkeypatch):
+    """Errors in patches on the flow of a camera that turns and moves straight ahead, far from everything."""
+    vector = (0.0, 0.02, 0.0, 0.0, 0.0, -0.2)
+    errors = []
+    for patches in (0, motion.PATCH):
+        monkeypatch.setattr(motion, "PATCH", patches)
+        for seed in range(8):
+            noise = tf.image.resize(0.3 * tf.random.stateless_normal([1, 4, 8, 2], (seed, 0)), SIZE, "bicubic")
+            solved = motion_from_flow(rigid_flow(2 * depth(seed), K, pose(vector)) + noise, NOTHING, K)
+            errors.append(np.degrees(np.arccos(-solved.pose[0, 2, 3])))
+    assert np.mean(errors[8:]) < 0.7 * np.mean(errors[:8])
 
 
 def test_snippets_of_a_batch_do_not_mix():
