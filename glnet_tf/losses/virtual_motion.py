@@ -34,7 +34,9 @@ BOXES, MOVING_BOXES = 4, 2
 GAMMA, EXPOSURE, COLOUR, NOISE = 0.08, 0.05, 0.03, 0.02
 # What pixels count whose match lies beyond frame b: they can only be guessed from their surroundings.
 BEYOND = 0.1
+# Flow is cut off here, in widths.
 LONGEST_FLOW = 0.2
+# A translation, in units of the mean depth, so short that flow is proportional to it.
 SMALL_UNIT = 1e-3
 
 
@@ -142,7 +144,7 @@ def _motion(dice: _Dice, disparity: tf.Tensor, grid: tf.Tensor) -> tf.Tensor:
     """The flow, [B, H, W, 2], that a random motion causes in a scene, and boxes in it that move by themselves."""
     height, width = disparity.shape[1:3]
     focal = width * dice.uniform(*FOCAL, 1) * tf.ones([2])
-    intrinsics = build_intrinsics(focal, tf.constant([(width - 1) / 2, (height - 1) / 2]) + 0 * focal)
+    intrinsics = build_intrinsics(focal, [(width - 1) / 2, (height - 1) / 2] * tf.ones_like(focal))
     sideways = tf.cast(dice.uniform(0.0, 1.0, 1) < SIDEWAYS, tf.float32)
     ahead = tf.sign(dice.uniform(-1.0, 1.0, 1)) * (1 - 0.75 * sideways)
     aside = dice.normal(ASIDE, 1) + 0.75 * sideways * dice.normal(1.0, 1)
@@ -152,9 +154,8 @@ def _motion(dice: _Dice, disparity: tf.Tensor, grid: tf.Tensor) -> tf.Tensor:
         pose = pose_from_vector(tf.concat([rotation, translation], axis=-1))
         return rigid_flow(1 / disparity, intrinsics, pose)
 
-    lengths = norm(moved(SMALL_UNIT * direction, tf.zeros_like(direction), disparity))
-    tenth = tf.shape(tf.reshape(lengths[0], [-1]))[0] // 10
-    longest = tf.math.top_k(tf.reshape(lengths, [-1, height * width]), tenth).values[:, -1:]
+    lengths = tf.reshape(norm(moved(SMALL_UNIT * direction, 0 * direction, disparity)), [-1, height * width])
+    longest = tf.math.top_k(lengths, height * width // 10).values[:, -1:]
     wanted = 0.01 * width * tf.exp(dice.uniform(math.log(SHORTEST), math.log(LONGEST), 1))
     translation = SMALL_UNIT * direction * wanted / tf.maximum(longest, 1e-6)
     rotation = dice.normal(ROTATION, 3)
