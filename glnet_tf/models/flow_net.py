@@ -9,7 +9,7 @@ from glnet_tf.geometry.camera import pixel_grid
 from glnet_tf.geometry.sampling import pyramid, warp
 from glnet_tf.models.decoder import Decoder
 from glnet_tf.models.encoders import build_encoder
-from glnet_tf.models.matching import cost_volume, expected_displacement, standardised
+from glnet_tf.models.matching import ComparingFlowNet, cost_volume, expected_displacement, standardised
 from glnet_tf.models.pwc import PwcFlowNet
 from glnet_tf.models.variational import normalised, refined_flow
 from glnet_tf.structures import SCALES, frame_pairs, merge, split
@@ -59,7 +59,7 @@ def _tell_frames_apart(encoder: tf.keras.Model) -> None:
     kernel.assign(tf.concat([first + shift, second - shift], axis=2))
 
 
-class MatchingFlowNet(tf.keras.Model):
+class MatchingFlowNet(ComparingFlowNet):
     """A FlowNet that compares features (ours, after PWC-Net): each frame is encoded once, whatever its pairs.
 
     At strides 8, 4 and 2, frame b's features are warped by the flow so far and compared with frame a's in a window; the
@@ -70,17 +70,9 @@ class MatchingFlowNet(tf.keras.Model):
 
     LEVELS = (3, 2, 1)
     RADIUS = 2
-    SHARPNESS = 12.0
 
     def __init__(self, config: ModelConfig):
-        # Matching is geometry: in single precision whatever the layers compute in.
-        super().__init__(name="flow_net", dtype="float32")
-        self.encoder = build_encoder(config.encoder, frames=1, weights=config.encoder_weights)
-        self.learns_statistics = config.encoder_weights == "none"
-        self.sharpness = [
-            self.add_weight(name=f"sharpness{level}", initializer=tf.keras.initializers.Constant(self.SHARPNESS))
-            for level in self.LEVELS
-        ]
+        super().__init__(config, self.LEVELS)
         self.decoder = Decoder(config.encoder, outputs=2)
 
     def call(self, images: tf.Tensor, training: bool = False, forward_only: bool = False) -> tuple[tf.Tensor, ...]:

@@ -1,10 +1,33 @@
-"""Matching costs: how alike the features of two frames are at every displacement within a window."""
+"""Matching costs, how alike the features of two frames are at every displacement within a window; and who uses them."""
 
 from __future__ import annotations
 
 from typing import Callable
 
 import tensorflow as tf
+
+from glnet_tf.config import ModelConfig
+from glnet_tf.models.encoders import build_encoder
+
+# How much the best match decides alone, at the start.
+SHARPNESS = 12.0
+
+
+class ComparingFlowNet(tf.keras.Model):
+    """What FlowNets that compare features share: an encoder of single frames, and a sharpness for each level.
+
+    Args:
+      config: of the networks.
+      levels: at which features are compared.
+    """
+
+    def __init__(self, config: ModelConfig, levels: tuple[int, ...]):
+        # Matching is geometry: in single precision whatever the layers compute in.
+        super().__init__(name="flow_net", dtype="float32")
+        self.encoder = build_encoder(config.encoder, frames=1, weights=config.encoder_weights)
+        self.learns_statistics = config.encoder_weights == "none"
+        start = tf.keras.initializers.Constant(SHARPNESS)
+        self.sharpness = [self.add_weight(name=f"sharpness{level}", initializer=start) for level in levels]
 
 
 def cost_volume(first: tf.Tensor, second: tf.Tensor, radius: int) -> tf.Tensor:

@@ -7,8 +7,7 @@ import tensorflow as tf
 from glnet_tf.config import ModelConfig
 from glnet_tf.geometry.camera import pixel_grid
 from glnet_tf.geometry.sampling import warp
-from glnet_tf.models.encoders import build_encoder
-from glnet_tf.models.matching import cost_volume, expected_displacement, standardised
+from glnet_tf.models.matching import ComparingFlowNet, cost_volume, expected_displacement, standardised
 from glnet_tf.models.variational import normalised, refined_flow
 from glnet_tf.structures import SCALES, frame_pairs, merge, split
 
@@ -22,7 +21,7 @@ DILATIONS = (2, 4)
 CONTEXT_SCALE = 0.3
 
 
-class PwcFlowNet(tf.keras.Model):
+class PwcFlowNet(ComparingFlowNet):
     """A FlowNet that compares features from coarse to fine: each frame is encoded once, whatever its pairs.
 
     At strides 8, 4 and 2, frame b's features are warped by the flow so far and compared with frame a's in a window; the
@@ -37,17 +36,9 @@ class PwcFlowNet(tf.keras.Model):
     RADII = (4, 3, 2)
     ROUNDS = (2, 2, 1)
     WIDTHS = ((96, 64, 64), (64, 64, 48), (32, 32))
-    SHARPNESS = 12.0
 
     def __init__(self, config: ModelConfig):
-        # Matching is geometry: in single precision whatever the layers compute in.
-        super().__init__(name="flow_net", dtype="float32")
-        self.encoder = build_encoder(config.encoder, frames=1, weights=config.encoder_weights)
-        self.learns_statistics = config.encoder_weights == "none"
-        self.sharpness = [
-            self.add_weight(name=f"sharpness{level}", initializer=tf.keras.initializers.Constant(self.SHARPNESS))
-            for level in self.LEVELS
-        ]
+        super().__init__(config, self.LEVELS)
         self.context = layers.Conv2D(2 * FEATURES, 1, activation="elu", kernel_initializer="he_normal", name="context")
         self.reduced = [layers.Conv2D(FEATURES, 1, name=f"reduced{level}") for level in self.LEVELS]
         self.blocks = [_Block(widths, name=f"block{level}") for level, widths in zip(self.LEVELS, self.WIDTHS)]

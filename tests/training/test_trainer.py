@@ -162,8 +162,8 @@ def test_a_run_starts_from_weights(tmp_path, uninterrupted, street):
 
 def test_first_flow_net_learns_alone_and_an_interruption_changes_nothing(tmp_path, street):
     training = dataclasses.replace(TRAINING, steps=4, virtual_steps=3, checkpoint_steps=1)
-    whole, halves = tmp_path / "whole", tmp_path / "halves"
-    run = make(whole, street, training, validation=street)
+    stopped, straight = tmp_path / "stopped", tmp_path / "straight"
+    run = make(stopped, street, training, validation=street)
     networks = run.model.flow_net, run.model.depth_net, run.model.camera_net
     before = [[variable.numpy() for variable in network.trainable_variables] for network in networks]
     step = run._train_step
@@ -177,12 +177,11 @@ def test_first_flow_net_learns_alone_and_an_interruption_changes_nothing(tmp_pat
     ]
     assert np.mean(changed[0]) > 0.5 and not any(changed[1] + changed[2])
     assert run.run() == 4
-    lines = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (stopped / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "virtual_flow_epe" in line] == [1, 2, 3]
     assert [line["step"] for line in lines if "total" in line] == [4]
-    again = make(halves, street, training, validation=street)
-    assert again.run() == 4
-    expected, found = weights(whole), weights(halves)
+    assert make(straight, street, training, validation=street).run() == 4
+    expected, found = weights(straight), weights(stopped)
     for name in found:
         if "best" not in name:
             np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
