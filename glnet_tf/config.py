@@ -61,6 +61,12 @@ class DataConfig(Checked):
     stride: int = setting(1, "frames between the frames of a snippet", low=1)
     flip: bool = setting(True, "mirror half of the snippets left to right")
     colour: float = setting(0.2, "largest relative change of brightness, contrast and saturation; 0: none", low=0.0)
+    zoom: float = setting(
+        0.0,
+        "cut a random part, at least 1 / (1 + zoom) as high and wide, out of a snippet; 0: none; not where "
+        "K is learned",
+        low=0.0,
+    )
     street_frames: int = setting(60, "rendered frames per street (dataset street)", low=3)
     streets: int = setting(8, "number of rendered streets (dataset street)", low=1)
     validation_streets: int = setting(0, "further streets, rendered only for validation (dataset street)", low=0)

@@ -6,7 +6,7 @@ import math
 
 import tensorflow as tf
 
-from glnet_tf.geometry.camera import flip_intrinsics
+from glnet_tf.geometry.camera import crop_intrinsics, flip_intrinsics
 
 LUMA = (0.299, 0.587, 0.114)
 # The largest turn of the hue is this share of the largest relative change of the other properties.
@@ -38,6 +38,30 @@ def augment(
         mirrored = tf.random.stateless_uniform([], seed) < 0.5
         images, intrinsics = tf.cond(mirrored, lambda: mirror(images, intrinsics), lambda: (images, intrinsics))
     return images, intrinsics, mirrored
+
+
+def zoom(frames: tf.Tensor, intrinsics: tf.Tensor, seed: tf.Tensor, largest: float) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns a random part of frames, of their shape but for rounding, as a function of the seed.
+
+    Resized to the network's images, it is what a longer lens, turned a little aside, would have seen: how high
+    something stands in the image alone does not tell its depth any more.
+
+    Args:
+      frames: [3, h, w, 3].
+      intrinsics: [3, 3] K in pixels of these frames, or zeros.
+      seed: [2] integers.
+      largest: the part is at least 1 / (1 + largest) as high and wide as the frames.
+
+    Returns:
+      frames: [3, h', w', 3].
+      intrinsics: [3, 3] K of this part, or zeros.
+    """
+    size = tf.shape(frames)[1:3]
+    draws = tf.random.stateless_uniform([3], tf.convert_to_tensor(seed) + tf.constant([2, 0], seed.dtype))
+    kept = tf.cast(tf.round(tf.cast(size, tf.float32) / (1.0 + largest * draws[0])), tf.int32)
+    top, left = tf.unstack(tf.cast(tf.round(draws[1:] * tf.cast(size - kept, tf.float32)), tf.int32))
+    part = frames[:, top : top + kept[0], left : left + kept[1]]
+    return part, keep_unknown(intrinsics, crop_intrinsics(intrinsics, top, left))
 
 
 def mirror(images: tf.Tensor, intrinsics: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from glnet_tf.config import DataConfig
-from glnet_tf.data.augment import augment, keep_unknown
+from glnet_tf.data.augment import augment, keep_unknown, zoom
 from glnet_tf.data.base import Loaded, Source
 from glnet_tf.errors import DataError
 from glnet_tf.geometry.camera import resize_intrinsics
@@ -59,9 +59,12 @@ def stream(
     check_readable(source)
 
     def sample(loaded: Loaded) -> tuple[Snippet, tf.Tensor]:
-        snippet = _fitted(loaded.images, loaded.intrinsics, loaded.camera, loaded.index, config)
+        frames, intrinsics = loaded.images, loaded.intrinsics
+        augmentation_seed = tf.stack([tf.constant(seed, tf.int64), loaded.position])
+        if augmented and config.zoom:
+            frames, intrinsics = zoom(frames, intrinsics, augmentation_seed, config.zoom)
+        snippet = _fitted(frames, intrinsics, loaded.camera, loaded.index, config)
         if augmented:
-            augmentation_seed = tf.stack([tf.constant(seed, tf.int64), loaded.position])
             images, intrinsics, mirrored = augment(
                 snippet.images, snippet.intrinsics, augmentation_seed, config.flip, config.colour
             )

@@ -77,10 +77,10 @@ def pyramid_intrinsics(intrinsics: tf.Tensor, level: int) -> tf.Tensor:
     return resize_intrinsics(intrinsics, (2.0**level, 2.0**level), (1.0, 1.0))
 
 
-def crop_intrinsics(intrinsics: tf.Tensor, top: float, left: float) -> tf.Tensor:
+def crop_intrinsics(intrinsics: tf.Tensor, top: float | tf.Tensor, left: float | tf.Tensor) -> tf.Tensor:
     """Returns K, [..., 3, 3], after `top` rows and `left` columns were cut off its image."""
     focal, principal_point = focal_and_principal_point(intrinsics)
-    return build_intrinsics(focal, principal_point - tf.constant([left, top], intrinsics.dtype))
+    return build_intrinsics(focal, principal_point - tf.cast(tf.stack([left, top]), intrinsics.dtype))
 
 
 def flip_intrinsics(intrinsics: tf.Tensor, width: int | tf.Tensor) -> tf.Tensor:

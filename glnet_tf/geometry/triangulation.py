@@ -1,4 +1,4 @@
-"""Triangulation: the inverse depth at which a flow fits a camera motion best, pixel by pixel."""
+"""Triangulation: what a flow and a camera motion say about inverse depth, pixel by pixel."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ class Triangulation(NamedTuple):
     """What a flow says about the depth of frame a.
 
     Attributes:
-      disparity: [B, H, W, 1] inverse depth in the unit of the motion; negative where the point lies behind the camera.
-      parallax: [B, H, W, 1] pixels by which this inverse depth moves p_b from the point at infinity; of its sign.
+      parallax: [B, H, W, 1] pixels from the image of the point at infinity to p_b, along the epipolar line; negative
+        where the point would lie behind the camera.
+      slope: [B, H, W, 1] parallax of inverse depth 1: inverse depth is parallax / slope; 0 where there is no line.
       misfit: [B, H, W, 1] distance of p_b from the closest point that the motion permits, pixels.
       along: [B, H, W, 2] unit vector of the epipolar line at p_b, towards nearer points; 0 where there is no line.
     """
 
-    disparity: tf.Tensor
     parallax: tf.Tensor
+    slope: tf.Tensor
     misfit: tf.Tensor
     along: tf.Tensor
 
 
 def triangulate(flow: tf.Tensor, intrinsics: tf.Tensor, pose: tf.Tensor) -> Triangulation:
-    """Returns the least-squares inverse depth of every pixel of frame a.
+    """Returns the least-squares parallax of every pixel of frame a.
 
     Args:
       flow: [B, H, W, 2] F_ab, pixels.
@@ -42,14 +43,14 @@ def triangulate(flow: tf.Tensor, intrinsics: tf.Tensor, pose: tf.Tensor) -> Tria
     turned = transform_vectors(rotation_of(pose)[:, tf.newaxis], homogeneous)
     translation = translation_of(pose)[:, tf.newaxis, tf.newaxis]
     # p_b is the image of R r_a + rho t: (R r_a)_xy + rho t_xy = r_b ((R r_a)_z + rho t_z), in pixels.
-    slope = focal * (translation[..., :2] - ray_b * translation[..., 2:])
+    direction = focal * (translation[..., :2] - ray_b * translation[..., 2:])
     offset = focal * (ray_b * turned[..., 2:] - turned[..., :2])
-    length = tf.norm(slope, axis=-1, keepdims=True)
-    along = tf.math.divide_no_nan(slope, length)
+    slope = tf.norm(direction, axis=-1, keepdims=True)
+    along = tf.math.divide_no_nan(direction, slope)
     parallax = tf.reduce_sum(along * offset, axis=-1, keepdims=True)
     return Triangulation(
-        disparity=tf.math.divide_no_nan(parallax, length),
         parallax=parallax,
+        slope=slope,
         misfit=tf.norm(offset - along * parallax, axis=-1, keepdims=True),
         along=along,
     )

@@ -20,20 +20,22 @@ class Taught(NamedTuple):
     """What a depth at one level learns from; constants.
 
     Attributes:
-      log_disparity: [B, H, W, 1] logarithm of the triangulated inverse depth, up to a summand for each image.
-      weight: [B, H, W, 1] how far it is to be trusted, from 0 to 1.
+      parallax: [B, H, W, 1] as triangulated, pixels of the finest level.
+      slope: [B, H, W, 1] parallax of inverse depth 1.
+      weight: [B, H, W, 1] how far the match is to be trusted, from 0 to 1.
     """
 
-    log_disparity: tf.Tensor
+    parallax: tf.Tensor
+    slope: tf.Tensor
     weight: tf.Tensor
 
 
 def triangulation_weight(found: Triangulation, visible: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
-    """Returns how far a triangulated inverse depth is to be trusted, [B, H, W, 1] from 0 to 1.
+    """Returns how far a triangulated parallax is to be trusted, [B, H, W, 1] from 0 to 1.
 
-    Its relative error is the flow's error over the parallax; a match away from its epipolar line is a wrong one, or on
-    something that moves by itself; where the image does not change along that line, as on a bare road, the flow is a
-    guess from the surroundings, which falls short of fast motion.
+    A match away from its epipolar line is a wrong one, or on something that moves by itself; where the image does not
+    change along that line, as on a bare road, the flow is a guess from the surroundings, which falls short of fast
+    motion. The parallax itself has no say: what is far would count where an error of the flow brings it closer.
 
     Args:
       found: at full size.
@@ -43,9 +45,7 @@ def triangulation_weight(found: Triangulation, visible: tf.Tensor, image: tf.Ten
     dy, dx = tf.image.image_gradients(tf.reduce_mean(image, axis=-1, keepdims=True))
     change = tf.reduce_sum(tf.concat([dx, dy], axis=-1) * found.along, axis=-1, keepdims=True)
     texture = tf.nn.avg_pool2d(tf.square(change), WINDOW, 1, "SAME")
-    certainty = found.parallax / NOISE / (1 + tf.square(found.misfit / MISFIT))
-    trust = tf.square(certainty) / (1 + tf.square(certainty)) * texture / (texture + TEXTURE**2)
-    return visible * tf.where(found.disparity > 0, trust, 0.0)
+    return visible * texture / (texture + TEXTURE**2) / tf.square(1 + tf.square(found.misfit / MISFIT))
 
 
 def taught_pyramid(found: Triangulation, visible: tf.Tensor, image: tf.Tensor) -> list[Taught]:
@@ -53,14 +53,18 @@ def taught_pyramid(found: Triangulation, visible: tf.Tensor, image: tf.Tensor) -
 
     Arguments as for triangulation_weight.
     """
-    weight = tf.stop_gradient(triangulation_weight(found, visible, image))
-    log_disparity = tf.math.log(tf.where(weight > 0, tf.stop_gradient(found.disparity), tf.ones_like(weight)))
-    sums = pyramid(tf.concat([weight * log_disparity, weight], axis=-1), SCALES)
-    return [Taught(tf.math.divide_no_nan(x[..., :1], x[..., 1:]), x[..., 1:]) for x in sums]
+    weight = triangulation_weight(found, visible, image)
+    weighted = tf.stop_gradient(tf.concat([weight * found.parallax, weight * found.slope, weight], axis=-1))
+    levels = (tf.split(sums, 3, axis=-1) for sums in pyramid(weighted, SCALES))
+    return [Taught(tf.math.divide_no_nan(p, w), tf.math.divide_no_nan(s, w), w) for p, s, w in levels]
 
 
 def triangulation_loss(disparity: tf.Tensor, taught: Taught) -> tf.Tensor:
-    """Returns the weighted mean of |log(disparity / triangulated)|, up to one factor for each image, [B].
+    """Returns the weighted mean error of the parallax that a depth predicts, up to one factor for each image, [B].
+
+    |predicted - triangulated| / (NOISE + predicted), no gradient through the denominator: a relative error where the
+    parallax is large; far away, where it drowns in the flow's noise, an error in pixels, which noise leaves without
+    bias. An error relative to the triangulated parallax, or its logarithm, would pull what is far too near.
 
     The photometric terms say nothing where there is no texture, and little where the error is more than a pixel. Of the
     scale, which depth and motion share, this says nothing. Flow and motion are held constant: they cannot satisfy it by
@@ -70,12 +74,18 @@ def triangulation_loss(disparity: tf.Tensor, taught: Taught) -> tf.Tensor:
       disparity: [B, H, W, 1] predicted inverse depth.
       taught: at its level.
 
-    Source: Zhao, Liu, Shu, Liu, "Towards Better Generalization: Joint Depth-Pose Learning without PoseNet", CVPR 2020.
+    Source: after Zhao, Liu, Shu, Liu, "Towards Better Generalization: Joint Depth-Pose Learning without PoseNet", CVPR
+    2020.
     """
 
-    def mean(values: tf.Tensor) -> tf.Tensor:
-        sums = tf.reduce_sum(taught.weight * values, axis=[1, 2, 3], keepdims=True)
-        return tf.math.divide_no_nan(sums, tf.reduce_sum(taught.weight, axis=[1, 2, 3], keepdims=True))
+    def total(values: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_sum(values, axis=[1, 2, 3], keepdims=True)
 
-    error = tf.math.log(disparity) - taught.log_disparity
-    return mean(tf.abs(error - mean(error)))[:, 0, 0, 0]
+    predicted = taught.slope * disparity
+    relative = taught.weight / tf.square(NOISE + tf.abs(taught.parallax))
+    factor = tf.math.divide_no_nan(
+        total(relative * predicted * taught.parallax), total(relative * tf.square(predicted))
+    )
+    predicted *= factor
+    error = tf.abs(predicted - taught.parallax) / (NOISE + tf.stop_gradient(tf.abs(predicted)))
+    return tf.math.divide_no_nan(total(taught.weight * error), total(taught.weight))[:, 0, 0, 0]

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from glnet_tf.config import DataConfig, LossConfig, ModelConfig, TrainingConfig
 from glnet_tf.data.base import Source
 from glnet_tf.data.pipeline import WHOLE, missing_positions, stream
-from glnet_tf.errors import NonFiniteLossError
+from glnet_tf.errors import ConfigError, NonFiniteLossError
 from glnet_tf.geometry.camera import focal_and_principal_point
 from glnet_tf.losses.objective import loss_weights
 from glnet_tf.models.glnet import make_predict
@@ -66,7 +66,7 @@ class Trainer:
 
     Raises:
       CheckpointError: the run folder holds another architecture.
-      ConfigError: the devices cannot share the batch equally.
+      ConfigError: the devices cannot share the batch equally, or a zoom would spoil the K that is to be learned.
     """
 
     def __init__(
@@ -88,6 +88,9 @@ class Trainer:
         self.architecture = Architecture(
             decide(model, source), data.image_height, data.image_width, source.cameras, source.shapes
         )
+        intrinsics = self.architecture.model.intrinsics
+        if data.zoom and intrinsics not in ("given", "predicted"):
+            raise ConfigError(f"--zoom={data.zoom}: expected 0 with --intrinsics={intrinsics}, one K for all snippets")
         if self._distribution.chief:
             claim(self.run_dir, self.architecture)
 

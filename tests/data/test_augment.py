@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from glnet_tf.data.augment import augment, change_colours, mirror
+from glnet_tf.data.augment import augment, change_colours, mirror, zoom
 
 HEIGHT, WIDTH = 4, 6
 K = np.array([[5.0, 0, 2], [0, 7, 1], [0, 0, 1]], np.float32)
@@ -26,6 +26,27 @@ def test_mirroring_twice_is_the_identity():
 
 def test_unknown_intrinsics_stay_unknown_when_mirrored():
     assert not mirror(random_images(), tf.zeros([3, 3]))[1].numpy().any()
+
+
+def test_a_zoom_cuts_a_part_of_the_same_shape_anywhere_and_k_follows():
+    y, x = np.mgrid[:80, :200].astype(np.float32)
+    frames = tf.constant(np.tile(np.stack([x, y, x], axis=-1), (3, 1, 1, 1)))
+    camera = np.array([[150.0, 0, 90], [0, 140, 35], [0, 0, 1]], np.float32)
+    heights, corners = [], []
+    for position in range(60):
+        part, intrinsics = zoom(frames, tf.constant(camera), tf.constant([0, position], tf.int64), 0.6)
+        part, intrinsics = part.numpy(), intrinsics.numpy()
+        height, width = part.shape[1:3]
+        assert abs(width - 2.5 * height) < 2
+        # The ray of a pixel is what it was.
+        np.testing.assert_allclose(part[0, 3, 5, 0] - camera[0, 2], 5 - intrinsics[0, 2])
+        np.testing.assert_allclose(part[2, 3, 5, 1] - camera[1, 2], 3 - intrinsics[1, 2])
+        np.testing.assert_array_equal(np.diag(intrinsics), np.diag(camera))
+        heights.append(height)
+        corners.append((part[0, 0, 0, 0], part[0, -1, -1, 0]))
+    assert min(heights) in (50, 51) and max(heights) > 75
+    assert min(left for left, _ in corners) < 3 and max(right for _, right in corners) > 196
+    assert not zoom(frames, tf.zeros([3, 3]), tf.constant([0, 0], tf.int64), 0.6)[1].numpy().any()
 
 
 def test_half_of_the_snippets_are_mirrored_images_and_intrinsics_together():

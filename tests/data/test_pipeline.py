@@ -151,6 +151,23 @@ def test_an_off_centre_principal_point_is_mirrored_with_its_images(tmp_path):
     assert seen == {True, False}
 
 
+def test_a_zoomed_stream_shows_parts_at_the_size_of_the_others_and_keeps_rays(tmp_path):
+    ramp = np.tile(np.arange(200, dtype=np.uint8)[:, np.newaxis], (80, 1, 3))
+    for number in range(3):
+        Image.fromarray(ramp).save(tmp_path / f"{number}.png")
+    (tmp_path / "cam.txt").write_text("150 0 90\n0 140 35\n0 0 1\n")
+    config = DataConfig(image_height=32, image_width=64, batch_size=1, colour=0.0, flip=False, zoom=0.5)
+    focal_lengths = []
+    for snippet, _ in take(stream(FolderSource(tmp_path), config, seed=0), 12):
+        focal, centre = snippet.intrinsics[0, 0, 0], snippet.intrinsics[0, 0, 2]
+        ray = (snippet.images[0, 0, 16, 8:56, 0] * 255 - 90) / 150
+        np.testing.assert_allclose(ray, (np.arange(8, 56) - centre) / focal, atol=0.5 / 150)
+        focal_lengths.append(focal / 64 * 200 / 150)
+    assert 1 <= min(focal_lengths) < 1.15 and 1.35 < max(focal_lengths) < 1.52
+    unchanged = next(iter(stream(FolderSource(tmp_path), config, seed=0, augmented=False)))[0]
+    np.testing.assert_allclose(unchanged.intrinsics[0, 0, 0], 150 * 64 / 200)
+
+
 def test_unknown_intrinsics_stay_unknown(tmp_path):
     write_frames(tmp_path, 6)
     for snippet, _ in take(stream(FolderSource(tmp_path), SMALL, seed=0), 4):

@@ -7,7 +7,14 @@ from street_truth import true_scene
 
 from glnet_tf.geometry.triangulation import Triangulation, triangulate
 from glnet_tf.losses.objective import compare, taught_disparities
-from glnet_tf.losses.triangulation import TEXTURE, Taught, taught_pyramid, triangulation_loss, triangulation_weight
+from glnet_tf.losses.triangulation import (
+    NOISE,
+    TEXTURE,
+    Taught,
+    taught_pyramid,
+    triangulation_loss,
+    triangulation_weight,
+)
 from glnet_tf.structures import SCALES, Predictions
 
 
@@ -15,45 +22,66 @@ def column(*values):
     return tf.reshape(tf.constant(values, tf.float32), [1, 1, -1, 1])
 
 
-def test_trust_grows_with_parallax_and_texture_and_falls_with_the_misfit():
+def test_trust_grows_with_texture_and_falls_with_the_misfit():
     def trust(image, along=(1.0, 0.0)):
         found = Triangulation(
-            disparity=column(1, 1, 1, 1, -1, 1),
-            parallax=column(0, 1, 3, 3, -3, 3),
+            parallax=column(0, 3, -3, 3, 3, 3),
+            slope=column(1, 1, 1, 1, 1, 1),
             misfit=column(0, 0, 0, 0.4, 0, 0),
             along=tf.broadcast_to(tf.constant(along), [1, 1, 6, 2]),
         )
-        return triangulation_weight(found, column(1, 1, 1, 1, 1, 0), image)[0, 0, :4, 0]
+        return triangulation_weight(found, column(1, 1, 1, 1, 0, 1), image)[0, 0, :5, 0]
 
     # Grey values that rise by a whole, by TEXTURE, and by nothing from pixel to pixel; the last pixel has no next one.
     ramp = tf.range(6, dtype=tf.float32)[tf.newaxis, tf.newaxis, :, tf.newaxis] * tf.ones([3])
-    expected = np.array([0, 1 / 2, 9 / 10, 2.25 / 3.25])
+    expected = np.array([1, 1, 1, 1 / 4, 0])
     np.testing.assert_allclose(trust(ramp), expected, rtol=1e-3)
     np.testing.assert_allclose(trust(TEXTURE * ramp)[:3], expected[:3] / 2, rtol=1e-3)
     assert np.all(trust(0 * ramp) == 0) and np.all(trust(ramp, along=(0.0, 1.0)) == 0)
 
 
 def test_one_factor_for_the_image_costs_nothing_and_shape_does():
-    truth = column(0.1, 0.2, 0.4, 0.8)
-    taught = Taught(tf.math.log(truth), column(1, 1, 0.5, 0))
+    parallax, slope = column(2, 4, 8, -1), column(20, 10, 40, 10)
+    taught = Taught(parallax, slope, column(1, 1, 0.5, 0))
+    truth = parallax / slope
     assert triangulation_loss(3 * truth, taught) < 1e-6
-    # Log errors 0, 0, 1 with weights 1, 1, 1/2: their mean is 0.2, the deviations 0.2, 0.2, 0.8.
-    bent = truth * tf.exp(column(0, 0, 1, 9))
-    np.testing.assert_allclose(triangulation_loss(bent, taught), [(0.2 + 0.2 + 0.4) / 2.5], rtol=1e-5)
-    nothing = Taught(tf.math.log(truth), column(0, 0, 0, 0))
-    assert triangulation_loss(bent, nothing) == 0
+    # What moves the predicted parallax of the last pixel that counts from 8 to 12; the factor by least squares.
+    bent = truth * column(1, 1, 1.5, 9)
+    relative = np.array([1, 1, 0.5]) / (NOISE + np.array([2, 4, 8])) ** 2
+    predicted, found = np.array([2, 4, 12]), np.array([2, 4, 8])
+    predicted = predicted * np.sum(relative * predicted * found) / np.sum(relative * predicted**2)
+    expected = np.sum([1, 1, 0.5] * np.abs(predicted - found) / (NOISE + predicted)) / 2.5
+    np.testing.assert_allclose(triangulation_loss(bent, taught), [expected], rtol=1e-5)
+    assert triangulation_loss(bent, taught._replace(weight=column(0, 0, 0, 0))) == 0
+
+
+def test_noise_of_the_flow_does_not_bring_closer_what_is_far():
+    """Half of the matches are near, the parallax of the others, 0.2 pixels, is less than the noise, 0.5."""
+    generator = np.random.default_rng(0)
+    truth = np.where(np.arange(4000) % 2, 0.2, 0.004)
+    noisy = 50 * truth + generator.normal(0, 0.5, truth.shape)
+    taught = Taught(column(*noisy), column(*np.full(truth.shape, 50.0)), column(*np.ones(truth.shape)))
+
+    def pull(far):
+        disparity = tf.Variable(column(*np.where(np.arange(4000) % 2, 0.2, far)))
+        with tf.GradientTape() as tape:
+            loss = triangulation_loss(disparity, taught)
+        return tf.reduce_sum(tape.gradient(loss, disparity)[0, 0, ::2, 0])
+
+    assert pull(0.0034) < 0 < pull(0.0046)
 
 
 def test_coarse_levels_learn_the_weighted_mean():
     along, image = tf.constant([1.0, 0.0]) * tf.ones([1, 8, 8, 1]), 9 * tf.random.stateless_normal([1, 8, 8, 3], (0, 0))
-    found = Triangulation(tf.fill([1, 8, 8, 1], 0.5), tf.fill([1, 8, 8, 1], 1.0), tf.zeros([1, 8, 8, 1]), along)
-    spoilt = found._replace(disparity=tf.tensor_scatter_nd_update(found.disparity, [[0, 0, 0, 0]], [-4.0]))
-    levels = taught_pyramid(spoilt, tf.ones([1, 8, 8, 1]), image)
+    found = Triangulation(tf.fill([1, 8, 8, 1], 0.5), tf.fill([1, 8, 8, 1], 4.0), tf.zeros([1, 8, 8, 1]), along)
+    visible = tf.tensor_scatter_nd_update(tf.ones([1, 8, 8, 1]), [[0, 0, 0, 0]], [0.0])
+    levels = taught_pyramid(found, visible, image)
     assert len(levels) == SCALES
     assert levels[0].weight[0, 0, 0, 0] == 0
     for level, taught in enumerate(levels[1:], 1):
-        np.testing.assert_allclose(taught.log_disparity, np.full(taught.weight.shape, np.log(0.5)), rtol=1e-6)
-        np.testing.assert_allclose(taught.weight[0, 0, 0, 0], 0.5 * (1 - 1 / 4**level), rtol=1e-3)
+        np.testing.assert_allclose(taught.parallax, np.full(taught.weight.shape, 0.5), rtol=1e-6)
+        np.testing.assert_allclose(taught.slope, np.full(taught.weight.shape, 4.0), rtol=1e-6)
+        np.testing.assert_allclose(taught.weight[0, 0, 0, 0], 1 - 1 / 4**level, rtol=1e-3)
 
 
 def test_only_depth_learns():
@@ -101,13 +129,29 @@ def test_it_vanishes_at_the_truth_of_a_street_and_rises_with_every_error():
         assert loss(changed) > 20 * loss(truth)
 
 
-def test_its_gradient_is_the_numeric_one_and_zero_where_nothing_is_known():
+def test_its_gradient_holds_the_denominator_and_is_zero_where_nothing_is_known():
     generator = np.random.default_rng(1)
-    disparity, found, weight = (tf.constant(generator.uniform(0.2, 1, (1, 3, 4, 1))) for _ in range(3))
-    taught = Taught(tf.math.log(found), weight)
-    theoretical, numeric = tf.test.compute_gradient(lambda d: triangulation_loss(d, taught), [disparity], delta=1e-6)
-    np.testing.assert_allclose(theoretical[0], numeric[0], atol=1e-7)
-    with tf.GradientTape() as tape:
-        tape.watch(disparity)
-        nothing = triangulation_loss(disparity, taught._replace(weight=0 * weight))
-    np.testing.assert_array_equal(tape.gradient(nothing, disparity), 0)
+    disparity, parallax, slope, weight = generator.uniform(0.2, 3, (4, 1, 3, 4, 1))
+    taught = Taught(*(tf.constant(x) for x in (parallax, slope, weight)))
+
+    def predicted(values):
+        relative = weight / (NOISE + parallax) ** 2
+        return slope * values * np.sum(relative * slope * values * parallax) / np.sum(relative * (slope * values) ** 2)
+
+    def loss(values):
+        error = np.abs(predicted(values) - parallax) / (NOISE + predicted(disparity))
+        return np.sum(weight * error) / np.sum(weight)
+
+    def changed(i, by):
+        values = disparity.copy()
+        values.flat[i] += by
+        return values
+
+    numeric = [(loss(changed(i, 1e-6)) - loss(changed(i, -1e-6))) / 2e-6 for i in range(disparity.size)]
+    variable = tf.Variable(disparity)
+    with tf.GradientTape(persistent=True) as tape:
+        value = triangulation_loss(variable, taught)
+        nothing = triangulation_loss(variable, taught._replace(weight=0 * taught.weight))
+    np.testing.assert_allclose(value, [loss(disparity)], rtol=1e-10)
+    np.testing.assert_allclose(tape.gradient(value, variable).numpy().ravel(), numeric, atol=1e-7)
+    np.testing.assert_array_equal(tape.gradient(nothing, variable), 0)

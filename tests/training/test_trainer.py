@@ -17,7 +17,7 @@ import tiny_street
 
 from glnet_tf.config import DataConfig, LossConfig, ModelConfig, TrainingConfig
 from glnet_tf.data.sources import open_source
-from glnet_tf.errors import CheckpointError, NonFiniteLossError
+from glnet_tf.errors import CheckpointError, ConfigError, NonFiniteLossError
 from glnet_tf.training import trainer as trainer_module
 from glnet_tf.training.schedule import FINAL_RATE, LearningRate, both_share
 from glnet_tf.training.trainer import Trainer
@@ -132,6 +132,13 @@ def test_another_architecture_is_refused_and_nothing_is_touched(uninterrupted, s
     with pytest.raises(CheckpointError, match="intrinsics=learned, not given.*--run_dir"):
         make(uninterrupted, street, model=dataclasses.replace(MODEL, intrinsics="given"))
     assert {path: path.stat().st_mtime_ns for path in uninterrupted.rglob("*")} == before
+
+
+def test_a_zoom_is_refused_where_k_is_learned(tmp_path, street):
+    zoomed = dataclasses.replace(DATA, zoom=0.3)
+    with pytest.raises(ConfigError, match="--zoom=0.3: expected 0 with --intrinsics=learned"):
+        Trainer(tmp_path / "run", street, None, zoomed, MODEL, LossConfig(), TRAINING)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_loss_that_is_not_finite_names_term_and_files(tmp_path, street, monkeypatch):
