@@ -1,4 +1,4 @@
-"""What the weights that ship know of streets they never saw, what refinement makes of it, and what training adds."""
+"""What the weights that ship know of streets they never saw, what training adds, and what refinement makes of it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TEST_SEED, TEST_STREETS, EVERY, PICTURES = 1000, 4, 2, 4
 # As configs/refine.flags has them.
 REFINEMENT = RefinementConfig(refine="oft")
 REFINED = {"depth_smoothness": 0.1, "epipolar_mask": True, "rigid_mask": True, "triangulation": 0.5}
-STAGES = ("shipped", "refined", "trained")
+STAGES = ("shipped", "trained", "refined")
 # An error, its name and its baseline's suffix in what validate returns, and what the baseline is.
 ROWS = (
     ("depth AbsRel", "depth_abs_rel", "_constant", "best constant depth per image"),
@@ -57,17 +57,19 @@ def main() -> None:
     shown = next(iter(batches(test, batch_of(data), snippets_to_show(test))))
     before = run_dir / "before.json"
     if not before.exists():
-        print(
-            f"{training.weights}, as it ships, on {TEST_STREETS} streets that it never saw, and refined",
-            file=sys.stderr,
-        )
-        write_text(before, json.dumps(as_shipped(trainer, test, shown, loss), indent=2))
+        print(f"{training.weights}, as it ships, on {TEST_STREETS} streets that it never saw", file=sys.stderr)
+        write_boards(trainer, shown, trainer.predict(shown), loss.alpha, "shipped")
+        write_text(before, json.dumps({"shipped": judged(trainer, test)}, indent=2))
     if trainer.run() < training.steps:
         return
-    metrics = {**json.loads(before.read_text()), "trained": judged(trainer, test)}
+    print(f"refining {PICTURES} snippets", file=sys.stderr)
+    metrics = {
+        **json.loads(before.read_text()),
+        "trained": judged(trainer, test),
+        **refined(trainer, test, shown, loss),
+    }
     metrics["seconds"] = round(time.monotonic() - started)
     write_text(run_dir / "metrics.json", json.dumps(metrics, indent=2))
-    write_boards(trainer, shown, trainer.predict(shown), loss.alpha, "trained")
     write_page(run_dir, metrics)
     for table in (errors(metrics), refinement(metrics)):
         print("\n".join(f"{name:30}" + "".join(f"{cell:>12}" for cell in cells) for name, *cells in table), end="\n\n")
@@ -86,16 +88,15 @@ def judged(trainer: Trainer, source: Source) -> dict[str, float]:
     return errors
 
 
-def as_shipped(trainer: Trainer, source: Source, shown: Snippet, loss: LossConfig) -> dict[str, dict[str, float]]:
-    """Returns the errors before training, and, of the snippets that are shown, those before and after refinement."""
-    refined = Refiner(trainer.model, dataclasses.replace(loss, **REFINED), REFINEMENT)(shown)
-    write_boards(trainer, shown, refined.initial, loss.alpha, "shipped")
-    write_boards(trainer, shown, refined.final, loss.alpha, "refined")
-    of_shown = {
+def refined(trainer: Trainer, source: Source, shown: Snippet, loss: LossConfig) -> dict[str, dict[str, float]]:
+    """Returns the errors of the snippets that are shown, as the networks predict them after training, and refined."""
+    result = Refiner(trainer.model, dataclasses.replace(loss, **REFINED), REFINEMENT)(shown)
+    write_boards(trainer, shown, result.initial, loss.alpha, "trained")
+    write_boards(trainer, shown, result.final, loss.alpha, "refined")
+    return {
         name: validate(lambda _, said=said: said, source, batch_of(trainer.data), snippets_to_show(source))
-        for name, said in (("unrefined", refined.initial), ("refined", refined.final))
+        for name, said in (("unrefined", result.initial), ("refined", result.final))
     }
-    return {"shipped": judged(trainer, source), **of_shown}
 
 
 def batch_of(data: DataConfig) -> DataConfig:
@@ -126,7 +127,7 @@ def write_page(run_dir: Path, metrics: dict[str, Any]) -> None:
     write_report(
         run_dir / "report.html",
         "GLNet on rendered streets",
-        [f"Made in {metrics['seconds']:.0f} s: streets as the weights that ship see them, refined, and after training"],
+        [f"Made in {metrics['seconds']:.0f} s: streets as the weights that ship see them, after training, and refined"],
         frames,
         [("The objective and its unweighted terms in training", chart(curves, "step", "mean over the batch"))],
         [Table(title, head, rows, protocol) for title, (head, *rows) in tables],
@@ -146,7 +147,7 @@ def errors(metrics: dict[str, Any]) -> list[list[str]]:
 def refinement(metrics: dict[str, Any]) -> list[list[str]]:
     """Returns a table of the errors of the snippets that are shown, before and after refinement."""
     before, after = metrics["unrefined"], metrics["refined"]
-    table = [[f"{PICTURES} of these frames", "as shipped", "refined"]]
+    table = [[f"{PICTURES} of these frames", "trained", "refined"]]
     return table + [[name, f"{before[metric]:.3f}", f"{after[metric]:.3f}"] for name, metric, *_ in ROWS]
 
 
