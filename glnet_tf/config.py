@@ -63,8 +63,8 @@ class DataConfig(Checked):
     colour: float = setting(0.2, "largest relative change of brightness, contrast and saturation; 0: none", low=0.0)
     zoom: float = setting(
         0.0,
-        "cut a random part, at least 1 / (1 + zoom) as high and wide, out of a snippet; 0: none; not where "
-        "K is learned",
+        "cut a random part, at least 1 / (1 + zoom) as high and wide, out of a snippet; 0: none; only where K is "
+        "given or predicted",
         low=0.0,
     )
     street_frames: int = setting(60, "rendered frames per street (dataset street)", low=3)

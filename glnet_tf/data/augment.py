@@ -57,7 +57,8 @@ def zoom(frames: tf.Tensor, intrinsics: tf.Tensor, seed: tf.Tensor, largest: flo
       intrinsics: [3, 3] K of this part, or zeros.
     """
     size = tf.shape(frames)[1:3]
-    draws = tf.random.stateless_uniform([3], tf.convert_to_tensor(seed) + tf.constant([2, 0], seed.dtype))
+    seed = tf.convert_to_tensor(seed)
+    draws = tf.random.stateless_uniform([3], seed + tf.constant([2, 0], seed.dtype))
     kept = tf.cast(tf.round(tf.cast(size, tf.float32) / (1.0 + largest * draws[0])), tf.int32)
     top, left = tf.unstack(tf.cast(tf.round(draws[1:] * tf.cast(size - kept, tf.float32)), tf.int32))
     part = frames[:, top : top + kept[0], left : left + kept[1]]
