@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -39,10 +39,12 @@ FILE_SOURCES: dict[str, type[SceneSource] | type[RecordsSource]] = {
 # Where cars wait at lights.
 DEFAULT_MIN_PARALLAX = {"kitti_raw": 1.0}
 KINDS = (*FILE_SOURCES, "street")
+# Streets kept for their ground truth, 40 MB each; one that is not kept is laid out again.
+STREETS_KEPT = 32
 
 
 class StreetSource(Source):
-    """Rendered streets with full ground truth, held in memory; one camera films all, or a different one each.
+    """Rendered streets with full ground truth, images held in memory; one camera films all, or a different one each.
 
     Args:
       seeds: one street each.
@@ -73,30 +75,33 @@ class StreetSource(Source):
     ) -> None:
         self.name = "street"
         mixed = style == "mixed"
-        self._streets = [
-            mixed_street(seed, frames, height, width) if mixed else Street(seed, frames, height, width, style=style)
-            for seed in seeds
-        ]
+        make = partial(
+            mixed_street if mixed else partial(Street, style=style), frames=frames, height=height, width=width
+        )
+        self._street = lru_cache(STREETS_KEPT)(make)
         self.cameras = tuple(f"street{seed}" for seed in seeds) if mixed else ("street",)
         self._seeds, self._frames, self._stride = tuple(seeds), frames, stride
         self.shapes = (width / height,) * len(self.cameras)
         found = snippet_frames(np.zeros(frames, np.int64), stride, holdout_frames, part)
-        self._snippets = np.concatenate([number * frames + found for number in range(len(self._streets))])
+        self._snippets = np.concatenate([number * frames + found for number in range(len(self._seeds))])
         if not len(self._snippets):
             raise DataError(
                 f"street: no snippet for {part} (stride {stride}, holdout_frames {holdout_frames}): expected "
                 f"{2 * stride + 1} frames or more of the {frames} per street; raise --street_frames"
             )
-        images = np.empty((len(self._streets) * frames, height, width, 3), np.uint8)
+        images = np.empty((len(self._seeds) * frames, height, width, 3), np.uint8)
+        intrinsics = np.empty((len(self._seeds), 3, 3), np.float32)
         with progress_bar(len(images), "rendering streets", "frame") as bar:
-            for number in range(len(images)):
-                street, frame = divmod(number, frames)
-                images[number] = self._streets[street].frame(frame).image
-                bar.update()
+            for number, seed in enumerate(self._seeds):
+                street = self._street(seed)
+                intrinsics[number] = street.intrinsics
+                for frame in range(frames):
+                    images[number * frames + frame] = street.frame(frame).image
+                    bar.update()
         with tf.device("/cpu:0"):
             self._images = tf.constant(images)
             self._snippet_table = tf.constant(self._snippets, tf.int64)
-            self._intrinsics = tf.constant([street.intrinsics for street in self._streets], tf.float32)
+            self._intrinsics = tf.constant(intrinsics)
 
     def __len__(self) -> int:
         return len(self._snippets)
@@ -122,7 +127,7 @@ class StreetSource(Source):
 
     def ground_truth(self, index: int) -> GroundTruth:
         number = int(self._snippets[index, 1]) // self._frames
-        street = self._streets[number]
+        street = self._street(self._seeds[number])
         before, frame, after = (int(frame) - number * self._frames for frame in self._snippets[index])
         rendered = street.frame(frame)
         flow, visible = street.flow(frame, after)

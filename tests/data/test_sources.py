@@ -4,6 +4,7 @@ import tensorflow as tf
 from scene_files import HEIGHT, K_TEXT, WIDTH, frame_numbers, loaded_values, pose_rows, write_odometry, write_scene
 
 from glnet_tf.config import DataConfig
+from glnet_tf.data import sources
 from glnet_tf.data.folder import FolderSource
 from glnet_tf.data.sources import JoinedSource, StreetSource, open_source
 from glnet_tf.data.street import Mount, Street
@@ -40,6 +41,15 @@ def test_street_ground_truth_connects_depth_pose_and_flow(style):
     projected = moved[known] @ k.T
     flow = projected[:, :2] / projected[:, 2:] - np.stack([x, y], -1)[known]
     np.testing.assert_allclose(flow, truth.flow[known], atol=1e-3)
+
+
+def test_streets_beyond_those_kept_are_laid_out_again(monkeypatch, street):
+    monkeypatch.setattr(sources, "STREETS_KEPT", 1)
+    few = StreetSource([3, 4], 4, 32, 64)
+    for index in (0, 3, 1):
+        for one, other in zip(few.ground_truth(index), street.ground_truth(index)):
+            np.testing.assert_array_equal(one, other)
+    assert few._street.cache_info().misses == 5  # both rendered, then 3, 4 and 3 again
 
 
 def test_mixed_streets_have_a_camera_each():
