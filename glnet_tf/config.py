@@ -160,6 +160,12 @@ class LossConfig(Checked):
     triangulation: float = setting(
         0.0, "weight of the agreement of depth with what flow and motion triangulate (not in the paper)", low=0.0
     )
+    triangulation_tolerance: float = setting(
+        0.0,
+        "relative error of the parallax beyond which the triangulation pulls ever less, as the flow is wrong there or "
+        "something moves; 0: it pulls alike everywhere",
+        low=0.0,
+    )
     alpha: float = setting(0.85, "share of SSIM in the photometric distance", low=0.0)
     epipolar_distance: str = setting("sampson", "form of the epipolar residual", choices=("sampson", "algebraic"))
     epipolar_camera: bool = setting(

@@ -33,7 +33,13 @@ ROOT = Path(__file__).resolve().parent.parent
 TEST_SEED, TEST_STREETS, EVERY, PICTURES = 1000, 4, 2, 4
 # As configs/refine.flags has them.
 REFINEMENT = RefinementConfig(refine="oft")
-REFINED = {"depth_smoothness": 0.1, "epipolar_mask": True, "rigid_mask": True, "triangulation": 0.5}
+REFINED = {
+    "depth_smoothness": 0.1,
+    "epipolar_mask": True,
+    "rigid_mask": True,
+    "triangulation": 0.5,
+    "triangulation_tolerance": 0.3,
+}
 STAGES = ("shipped", "trained", "refined")
 # An error, its name and its baseline's suffix in what validate returns, and what the baseline is.
 ROWS = (

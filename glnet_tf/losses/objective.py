@@ -215,7 +215,9 @@ def level_terms(
             pair.rigid.pixels, pair.flow_pixels, pair.rigid.in_front * pair.flow_visible * rigid_mask
         ),
         triangulation=(
-            triangulation_loss(_of_frames(predictions.disparities[level], first), taught)
+            triangulation_loss(
+                _of_frames(predictions.disparities[level], first), taught, config.triangulation_tolerance
+            )
             if taught
             else tf.zeros_like(pair.poses[:, 0, 0])
         ),
