@@ -31,15 +31,6 @@ from glnet_tf.training.validation import validate
 ROOT = Path(__file__).resolve().parent.parent
 # No street with these seeds is ever trained on, or used to choose a setting.
 TEST_SEED, TEST_STREETS, EVERY, PICTURES = 1000, 4, 2, 4
-# As configs/refine.flags has them.
-REFINEMENT = RefinementConfig(refine="oft")
-REFINED = {
-    "depth_smoothness": 0.1,
-    "epipolar_mask": True,
-    "rigid_mask": True,
-    "triangulation": 0.5,
-    "triangulation_tolerance": 0.3,
-}
 STAGES = ("shipped", "trained", "refined")
 # An error, its name and its baseline's suffix in what validate returns, and what the baseline is.
 ROWS = (
@@ -72,7 +63,7 @@ def main() -> None:
     metrics = {
         **json.loads(before.read_text()),
         "trained": judged(trainer, test),
-        **refined(trainer, test, shown, loss),
+        **refined(trainer, test, shown),
     }
     metrics["seconds"] = round(time.monotonic() - started)
     write_text(run_dir / "metrics.json", json.dumps(metrics, indent=2))
@@ -94,9 +85,13 @@ def judged(trainer: Trainer, source: Source) -> dict[str, float]:
     return errors
 
 
-def refined(trainer: Trainer, source: Source, shown: Snippet, loss: LossConfig) -> dict[str, dict[str, float]]:
-    """Returns the errors of the snippets that are shown, as the networks predict them after training, and refined."""
-    result = Refiner(trainer.model, dataclasses.replace(loss, **REFINED), REFINEMENT)(shown)
+def refined(trainer: Trainer, source: Source, shown: Snippet) -> dict[str, dict[str, float]]:
+    """Returns the errors of the snippets that are shown, as the networks predict them after training, and by OFT."""
+    values = flags.FlagValues()
+    define(LossConfig, RefinementConfig, values=values)
+    values(["refine", f"--flagfile={ROOT / 'configs' / 'refine.flags'}", "--refine=oft"])
+    loss = config_from_flags(LossConfig, values=values)
+    result = Refiner(trainer.model, loss, config_from_flags(RefinementConfig, values=values))(shown)
     write_boards(trainer, shown, result.initial, loss.alpha, "trained")
     write_boards(trainer, shown, result.final, loss.alpha, "refined")
     return {

@@ -30,12 +30,12 @@ DEFINE: dict[type, Callable[..., Any]] = {
 }
 
 
-def define(*configs: type) -> None:
+def define(*configs: type, values: flags.FlagValues = flags.FLAGS) -> None:
     """Defines a flag for every field of configuration classes; a field that two classes share gets one flag."""
     for config in configs:
         for field in dataclasses.fields(config):
-            if field.name not in flags.FLAGS:
-                DEFINE[type(field.default)](field.name, field.default, field.metadata["help"])
+            if field.name not in values:
+                DEFINE[type(field.default)](field.name, field.default, field.metadata["help"], flag_values=values)
 
 
 def define_model(default: str = "") -> None:
@@ -58,10 +58,10 @@ def chosen_model() -> str:
     return run_dir or weights
 
 
-def config_from_flags(config: type[Config], prefix: str = "") -> Config:
+def config_from_flags(config: type[Config], prefix: str = "", values: flags.FlagValues = flags.FLAGS) -> Config:
     """Returns a configuration with the values of the flags; raises ConfigError for a value out of range."""
     fields = dataclasses.fields(config)  # type: ignore[arg-type]
-    return config(**{field.name: getattr(flags.FLAGS, prefix + field.name) for field in fields})
+    return config(**{field.name: getattr(values, prefix + field.name) for field in fields})
 
 
 def keep_memory() -> None:

@@ -69,6 +69,7 @@ def test_with_a_tolerance_what_is_far_off_pulls_little():
     plain, kernel, wide = learned(0), learned(0.3), learned(1e4)
     np.testing.assert_allclose(wide[0], plain[0], rtol=1e-4)
     np.testing.assert_allclose(wide[1], plain[1], rtol=1e-3)
+    assert abs(kernel[1][2]) < abs(plain[1][2]) / 2
     relative = 1 / (NOISE + parallax) ** 2
     predicted = slope * disparity
     predicted *= tf.reduce_sum(relative * predicted * parallax) / tf.reduce_sum(relative * predicted**2)
