@@ -156,15 +156,11 @@ class LossConfig(Checked):
     depth_smoothness: float = setting(0.5, "weight of the edge-aware depth smoothness", low=0.0)
     flow_smoothness: float = setting(0.2, "weight of the edge-aware flow smoothness", low=0.0)
     consistency: float = setting(0.2, "weight of the forward-backward flow consistency", low=0.0)
-    agreement: float = setting(0.0, "weight of the agreement of rigid flow with flow (not in the paper)", low=0.0)
     triangulation: float = setting(
         0.0, "weight of the agreement of depth with what flow and motion triangulate (not in the paper)", low=0.0
     )
-    triangulation_tolerance: float = setting(
-        0.0,
-        "relative error of the parallax beyond which the triangulation pulls ever less, as the flow is wrong there or "
-        "something moves; 0: it pulls alike everywhere",
-        low=0.0,
+    evidence: float = setting(
+        0.0, "weight, in refinement, of the agreement of depth with evidence (not in the paper)", low=0.0
     )
     alpha: float = setting(0.85, "share of SSIM in the photometric distance", low=0.0)
     epipolar_distance: str = setting("sampson", "form of the epipolar residual", choices=("sampson", "algebraic"))
@@ -190,6 +186,12 @@ class TrainingConfig(Checked):
         "",
         "what the networks of a new run start from: street-lite or kitti-lite, which ship, a file of tools/export.py "
         "--format=weights, or another run's folder; empty: encoder_weights",
+    )
+    teacher: str = setting(
+        "none",
+        "none: all networks learn from the objective; evidence: DepthNet alone learns what the flow of --weights proves "
+        "about single frames, found once and kept in cache_dir",
+        choices=("none", "evidence"),
     )
     steps: int = setting(100_000, "training steps in all, resumed ones and virtual_steps included", low=1)
     virtual_steps: int = setting(
@@ -233,10 +235,14 @@ class RefinementConfig(Checked):
 
     refine: str = setting(
         "both",
-        "what is refined: none, pft (the networks' parameters), oft (their outputs), both (pft, then oft from there)",
-        choices=("none", "pft", "oft", "both"),
+        "what is refined: none, fusion (depth, in closed form), pft (the networks' parameters), oft (their outputs), "
+        "both (pft, then oft from there)",
+        choices=("none", "fusion", "pft", "oft", "both"),
     )
     iterations: int = setting(50, "iterations of pft, and of oft", low=0)
+    flow_scale: float = setting(
+        1.5, "size at which flow and motion are found, relative to that of the depth; evidence needs it exact", low=1.0
+    )
     window: int = setting(
         3, "frames of a window: 3 refines every snippet by itself; more joins a video's windows in one scale", low=3
     )

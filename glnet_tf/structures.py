@@ -117,8 +117,8 @@ class LossReport(NamedTuple):
 
     Attributes:
       photometric, structure, epipolar, depth_smoothness, flow_smoothness, consistency: the paper's six terms.
-      agreement: of rigid flow and flow (ours).
       triangulation: of depth and what flow and motion triangulate (ours).
+      evidence: of depth and evidence that was found beforehand (ours).
     """
 
     photometric: tf.Tensor
@@ -127,8 +127,8 @@ class LossReport(NamedTuple):
     depth_smoothness: tf.Tensor
     flow_smoothness: tf.Tensor
     consistency: tf.Tensor
-    agreement: tf.Tensor
     triangulation: tf.Tensor
+    evidence: tf.Tensor
 
 
 def merge(tensor: tf.Tensor) -> tf.Tensor:

@@ -19,7 +19,9 @@ ALLOWED = {
     "structures": {"errors"},
     "geometry": BASE,
     "losses": BASE | {"geometry"},
-    "models": BASE | {"geometry.camera", "geometry.transform", "geometry.sampling", "geometry.motion"},
+    "models": BASE
+    | {"geometry.camera", "geometry.transform", "geometry.sampling", "geometry.motion", "geometry.evidence"}
+    | {"geometry.fusion", "geometry.ground"},
     "data": BASE | {"geometry.camera", "evaluation.kitti_depth"},
     "evaluation": {"errors", "config"},
     "pictures": BASE,

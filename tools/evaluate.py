@@ -11,11 +11,12 @@ from pathlib import Path
 from absl import flags
 from flagging import chosen_model, config_from_flags, define, define_model, run
 
-from glnet_tf.config import DataConfig, EvaluationConfig
+from glnet_tf.config import DataConfig, EvaluationConfig, LossConfig, RefinementConfig
 from glnet_tf.errors import ConfigError
 
-define(DataConfig, EvaluationConfig)
+define(DataConfig, EvaluationConfig, LossConfig, RefinementConfig)
 define_model()
+flags.FLAGS.set_default("refine", "none")
 
 
 def main() -> None:
@@ -40,9 +41,11 @@ def main() -> None:
     source = open_source(dataclasses.replace(data, split="") if eigen else data, part)
     labels = eigen_labels() if eigen else None
     indices = [index for index in range(len(source)) if labels is None or source.label(index) in labels]
-    report = evaluate(source, indices, config, data, ModelPredictions(weights) if weights else None)
+    refinement = config_from_flags(RefinementConfig)
+    model = ModelPredictions(weights, config_from_flags(LossConfig), refinement) if weights else None
+    report = evaluate(source, indices, config, data, model)
     if weights:
-        report.protocol["weights"] = weights
+        report.protocol |= {"weights": weights, "refined": refinement.refine}
     print(table(report.protocol, report.metrics))
     if config.output:
         output = Path(config.output)

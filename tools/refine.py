@@ -40,7 +40,6 @@ def main() -> None:
     from glnet_tf.training.weights import load_model
 
     model, architecture = load_model(weights)
-    data = dataclasses.replace(data, image_height=architecture.image_height, image_width=architecture.image_width)
     source = open_source(data, "validation" if data.holdout_frames else "all")
     scene_of = {index: source.label(index).rpartition("/")[0] for index in range(0, len(source), flags.FLAGS.every)}
     scenes = set(shard_of(list(dict.fromkeys(scene_of.values())), shard))

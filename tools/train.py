@@ -11,6 +11,9 @@ from glnet_tf.config import DataConfig, LossConfig, ModelConfig, TrainingConfig
 from glnet_tf.errors import ConfigError
 
 define(DataConfig, ModelConfig, LossConfig, TrainingConfig)
+flags.DEFINE_float(
+    "flow_scale", 1.5, "with --teacher: size at which flow is found, relative to that of the depth", lower_bound=1.0
+)
 flags.DEFINE_string(
     "run_dir", "", "folder of the run: checkpoints, metrics.jsonl, TensorBoard; an existing one is resumed"
 )
@@ -25,6 +28,7 @@ def main() -> None:
     import tensorflow as tf
 
     from glnet_tf.data.sources import open_source
+    from glnet_tf.training.depth_trainer import DepthTrainer
     from glnet_tf.training.distribution import joined
     from glnet_tf.training.trainer import Trainer
 
@@ -40,7 +44,11 @@ def main() -> None:
             )
         elif data.holdout_frames:
             validation = open_source(data, "validation")
-        Trainer(flags.FLAGS.run_dir, source, validation, data, model, loss, training, distribution).run()
+        if training.teacher == "evidence":
+            smoothness, scale = loss.depth_smoothness, flags.FLAGS.flow_scale
+            DepthTrainer(flags.FLAGS.run_dir, source, validation, data, model, smoothness, training, scale).run()
+        else:
+            Trainer(flags.FLAGS.run_dir, source, validation, data, model, loss, training, distribution).run()
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ A pixel's centre is at its integer index, x in 0 ... W-1, so image coordinates s
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import tensorflow as tf
 from tensorflow_graphics.rendering.camera import perspective
@@ -54,7 +55,7 @@ def intrinsics_from_field_of_view(
     return build_intrinsics(focal, tf.broadcast_to((size - 1) / 2, tf.shape(focal)))
 
 
-def resize_intrinsics(intrinsics: tf.Tensor, from_size: tuple[float, float], to_size: tuple[float, float]) -> tf.Tensor:
+def resize_intrinsics(intrinsics: tf.Tensor, from_size: Sequence[float], to_size: Sequence[float]) -> tf.Tensor:
     """Returns K after its image was resized.
 
     Args:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from glnet_tf.geometry.camera import focal_and_principal_point, pixel_grid
+from glnet_tf.geometry.sampling import warp
 from glnet_tf.geometry.transform import (
     pose_from_rotation_translation,
     rotation_from_axis_angle,
@@ -14,22 +15,15 @@ from glnet_tf.geometry.transform import (
     transform_vectors,
     translation_of,
 )
-from glnet_tf.geometry.visibility import inside
 
 ROWS = 16
-FIRST_ITERATIONS = 5
-LAST_ITERATIONS = 4
-# Along the axes z, y and x. Sideways motion and a turn look alike in a narrow view, and errors of flow speak for the
-# former: only with a fifth of the misfit is a camera thought not to move along its own axis.
+FIRST_ITERATIONS = LAST_ITERATIONS = 10
+# Along the axes z, y and x: none is preferred.
 STARTS = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
-PREFERENCE = (0.2, 1.0, 1.0)
+# A match whose return ends so many pixels from its start has half of its weight.
+RETURN_ERROR = 0.5
 # Residuals below this, in pixels, are noise whatever the others are.
 LEAST_NOISE = 0.01
-# A camera moves along one of its axes, give or take this (tangent of the angle): a prior that counts where flow does
-# not tell. Something large that moves beside the camera looks like a little sideways motion. Errors of flow come in
-# patches: one match in so many is independent of the others.
-STRAIGHT = 0.1
-PATCH = 20
 # Of the normal equations' trace: holds what the flow leaves undetermined where it is.
 DAMPING = 1e-6
 
@@ -40,7 +34,7 @@ class Matches(NamedTuple):
     Attributes:
       rays_a, rays_b: [B, N, 3] K^-1 p, z = 1.
       focal: [B, 1, 2] (fx, fy) in pixels.
-      weight: [B, N] 1.0 where the match lies inside both images.
+      weight: [B, N] how far the match may be believed, from 0 (outside of an image) to 1.
     """
 
     rays_a: tf.Tensor
@@ -68,8 +62,8 @@ def motion_from_flow(flow: tf.Tensor, opposite: tf.Tensor, intrinsics: tf.Tensor
 
     Iteratively reweighted Gauss-Newton on the Sampson distance of matches on a grid of both frames, from translations
     along each of the three axes; the start with the smallest misfit goes on. The robust scale is the median residual,
-    so that moving objects and wrong matches have little say while they are fewer than half. A weak prior prefers motion
-    along an axis of the camera. The sign of the translation is the one that puts the points before the camera.
+    so that moving objects and wrong matches have little say while they are fewer than half. What its return contradicts
+    counts less. The sign of the translation is the one that puts the points before the camera.
 
     Args:
       flow: [B, H, W, 2] F_ab, pixels.
@@ -84,7 +78,7 @@ def motion_from_flow(flow: tf.Tensor, opposite: tf.Tensor, intrinsics: tf.Tensor
     poses = pose_from_rotation_translation(tf.eye(3, batch_shape=[starts * count]), tf.tile(STARTS, [count, 1]))
     for _ in range(FIRST_ITERATIONS):
         poses = _improved(poses, repeated)
-    misfit = tf.reshape(_structure(poses, repeated)[1], [count, starts]) * PREFERENCE
+    misfit = tf.reshape(_structure(poses, repeated)[1], [count, starts])
     pose = tf.gather(poses, tf.argmin(misfit, axis=1, output_type=tf.int32) + starts * tf.range(count))
     for _ in range(LAST_ITERATIONS):
         pose = _improved(pose, matches)
@@ -99,14 +93,16 @@ def _matches(flow: tf.Tensor, opposite: tf.Tensor, intrinsics: tf.Tensor) -> Mat
     step = tf.maximum(height // ROWS, 1)
     start = step // 2
 
-    def ends(of: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def ends(of: tf.Tensor, back: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         # Of images of any size, where the step is unknown, TensorFlow does not even know the rank of what is taken.
         taken = tf.ensure_shape(of[:, start::step, start::step], [None, None, None, 2])
         begin = tf.broadcast_to(pixel_grid(height, width)[start::step, start::step], tf.shape(taken))
         begin = tf.ensure_shape(begin, [None, None, None, 2])
-        return _listed(begin), _listed(begin + taken), _listed(inside(begin + taken, height, width))[..., 0]
+        returned, valid = warp(back, begin + taken)
+        certain = valid / (1 + tf.reduce_sum(tf.square((taken + returned) / RETURN_ERROR), axis=-1, keepdims=True))
+        return _listed(begin), _listed(begin + taken), _listed(certain)[..., 0]
 
-    (from_a, to_b, weight_a), (from_b, to_a, weight_b) = ends(flow), ends(opposite)
+    (from_a, to_b, weight_a), (from_b, to_a, weight_b) = ends(flow, opposite), ends(opposite, flow)
     focal, principal_point = (x[:, tf.newaxis] for x in focal_and_principal_point(intrinsics))
 
     def rays(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
@@ -147,10 +143,6 @@ def _improved(pose: tf.Tensor, matches: Matches) -> tf.Tensor:
     normal = tf.einsum("bn,bni,bnj->bij", weight, derivative, derivative)
     right = tf.einsum("bn,bni,bn->bi", weight, derivative, residual)
     translation = translation_of(pose)
-    axis = tf.sign(translation) * tf.one_hot(tf.argmax(tf.abs(translation), axis=-1), 3)
-    prior = PATCH * tf.square(scale / STRAIGHT)
-    right += tf.pad(prior * (translation - axis), [[0, 0], [3, 0]])
-    normal += tf.linalg.diag(tf.pad(prior * tf.ones([1, 3]), [[0, 0], [3, 0]]))
     trace = tf.linalg.trace(normal)[:, tf.newaxis, tf.newaxis] + 1e-12
     along = tf.pad(translation, [[0, 0], [3, 0]])
     normal += trace * (tf.einsum("bi,bj->bij", along, along) + DAMPING * tf.eye(6))
@@ -184,7 +176,7 @@ def _dot(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
 
 
 def _median(values: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
-    """The median of the values, [B, N], whose weight is 1: [B]; 0 where there are none."""
+    """The median of the values, [B, N], whose weight is not 0: [B]; 0 where there are none."""
     ordered = tf.sort(tf.where(weight > 0, values, values.dtype.max), axis=1)
     known = tf.reduce_sum(tf.cast(weight > 0, tf.int32), axis=1)
     middle = tf.gather(ordered, tf.maximum(known - 1, 0) // 2, batch_dims=1)

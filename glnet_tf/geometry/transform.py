@@ -41,6 +41,11 @@ def inverse(pose: tf.Tensor) -> tf.Tensor:
     return pose_from_rotation_translation(transposed, -tf.linalg.matvec(transposed, translation_of(pose)))
 
 
+def scaled_translation(pose: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+    """Returns T, [..., 4, 4], with its translation multiplied by a factor, [...]."""
+    return pose_from_rotation_translation(rotation_of(pose), translation_of(pose) * factor[..., tf.newaxis])
+
+
 def transform_vectors(matrix: tf.Tensor, vectors: tf.Tensor) -> tf.Tensor:
     """Returns M v, [B, N, 3], for matrices M, [B, 3, 3], and vectors v, [B, N, 3]."""
     return tf.matmul(vectors, matrix, transpose_b=True)

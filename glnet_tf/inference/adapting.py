@@ -9,7 +9,9 @@ import tensorflow as tf
 from glnet_tf.data.work import progress_bar
 from glnet_tf.inference.task import Task
 from glnet_tf.losses.objective import loss_weights
+from glnet_tf.models.observation import make_observe
 from glnet_tf.refinement.parameters import ParameterRefinement, kept_weights
+from glnet_tf.refinement.runner import target
 from glnet_tf.structures import snippet_signature
 from glnet_tf.training.checkpoints import claim
 
@@ -33,12 +35,14 @@ def adapt(task: Task, folder: Path) -> None:
         checkpoint.restore(manager.latest_checkpoint).assert_existing_objects_matched()
         passed = int(manager.latest_checkpoint.rpartition("-")[2])
     weights = loss_weights(task.loss, config.both_branches)
-    pft = ParameterRefinement(model, weights, task.loss, config, snippet_signature(*model.image_size))
+    pft = ParameterRefinement(model, weights, task.loss, config, snippet_signature(*task.size))
+    observe = tf.function(make_observe(model, task.size), autograph=False)
     with progress_bar(config.epochs * count, "adapting", "snippet", passed * count) as bar:
         for number in range(passed, config.epochs):
             for snippet in task.snippets(task.indices):
+                seen = observe(snippet)
                 with kept_weights(model) as let_go:
-                    history, finite = pft.run(snippet)
+                    history, finite = pft.run(seen.snippet, seen.predictions, target(seen))
                     if finite:
                         let_go()
                 bar.update(len(snippet.index))

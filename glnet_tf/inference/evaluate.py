@@ -89,10 +89,12 @@ def evaluate(
         "dataset": data.dataset,
         "data": source.name,
         "split": data.split or "all",
-        "predictions": config.predictions if model is None else f"model at {model.size[0]}x{model.size[1]}",
+        "predictions": config.predictions,
     }
     judge = {"depth": _depth, "flow": _flow, "odometry": _odometry, "intrinsics": _intrinsics}[config.task]
     report = judge(Judged(source, indices, config, data, model))
+    if model is not None:
+        protocol["predictions"] = f"model at {model.size[0]}x{model.size[1]}"
     return report._replace(protocol={**protocol, **report.protocol})
 
 

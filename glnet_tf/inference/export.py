@@ -17,8 +17,10 @@ from glnet_tf.geometry.layout import plain_operators
 from glnet_tf.inference.predictions import MIDDLE, assume_intrinsics
 from glnet_tf.losses.objective import loss_weights
 from glnet_tf.models.glnet import GLNet
+from glnet_tf.models.levels import finest
+from glnet_tf.models.observation import make_observe
 from glnet_tf.refinement.outputs import make_output_refinement
-from glnet_tf.refinement.runner import finest
+from glnet_tf.refinement.runner import target, with_depth
 from glnet_tf.structures import FRAMES, Snippet
 
 Outputs = dict[str, tf.Tensor]
@@ -50,6 +52,7 @@ class Serving(tf.Module):
         free = model.source_of_intrinsics in ("learned", "predicted")
         refine = make_output_refinement(loss_weights(loss, config.both_branches), loss, config, free)
         height, width = (None, None) if free_size else model.image_size
+        observe = make_observe(model)
 
         def images(*shape: int) -> tf.TensorSpec:
             return tf.TensorSpec([None, *shape, height, width, 3], tf.float32, name="images")
@@ -77,7 +80,9 @@ class Serving(tf.Module):
 
         def refined(images: tf.Tensor, intrinsics: tf.Tensor, iterations: tf.Tensor) -> Outputs:
             snippet = _snippet(checked(images), intrinsics, model)
-            said, _, _ = refine(snippet, finest(model(snippet)), iterations)
+            seen = observe(snippet)
+            start = finest(with_depth(seen.predictions, seen.fused))
+            said, _, _ = refine(seen.snippet, start, target(seen), iterations)
             disparity = said.disparities[0][:, MIDDLE]
             return {
                 "disparity": disparity,

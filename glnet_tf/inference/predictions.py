@@ -10,20 +10,23 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from glnet_tf.config import DataConfig
+from glnet_tf.config import DataConfig, LossConfig, RefinementConfig
 from glnet_tf.data.base import Source
 from glnet_tf.data.folder import DEPTH_SCALE
 from glnet_tf.data.formats import read_array, read_depth_png, read_flo, read_kitti_flow
 from glnet_tf.data.pipeline import batches
 from glnet_tf.data.work import progress_bar
 from glnet_tf.errors import DataError
-from glnet_tf.geometry.camera import intrinsics_from_field_of_view
-from glnet_tf.models.glnet import GLNet, make_predict
-from glnet_tf.structures import MIDDLE, Predictions, Snippet, snippet_signature
+from glnet_tf.geometry.camera import intrinsics_from_field_of_view, resize_intrinsics
+from glnet_tf.models.glnet import GLNet
+from glnet_tf.models.sizes import depth_size, flow_size
+from glnet_tf.refinement.runner import Refiner
+from glnet_tf.structures import MIDDLE, Predictions, Snippet
 from glnet_tf.training.checkpoints import Architecture
 from glnet_tf.training.weights import load_model
 
 DEPTH_SUFFIXES = (".npz", ".npy", ".png")
+PREDICT = RefinementConfig(refine="none")
 FLOW_SUFFIXES = (".flo", ".npz", ".npy", ".png")
 
 
@@ -63,23 +66,32 @@ class ModelPredictions:
 
     Args:
       weights: name of weights that ship, a weights file, or the folder of a training run.
+      loss, config: the objective and form of a refinement; by default there is none.
+
+    Attributes:
+      size: (h, w) of the depth, that of the last source.
     """
 
-    def __init__(self, weights: str | Path):
+    def __init__(self, weights: str | Path, loss: LossConfig | None = None, config: RefinementConfig = PREDICT):
         self.model, self.architecture = load_model(weights)
-        self.size = (self.architecture.image_height, self.architecture.image_width)
-        self._predict = make_predict(self.model, snippet_signature(*self.size))
+        self.size = self.model.image_size
+        self._loss, self._config = loss or LossConfig(), config
 
     def of(
         self, source: Source, data: DataConfig, indices: Sequence[int]
     ) -> Iterator[tuple[int, Prediction, np.ndarray]]:
         """Yields number, prediction and given K, [3, 3] (0 if unknown), of a source's snippets, with a progress bar."""
-        data = dataclasses.replace(data, image_height=self.size[0], image_width=self.size[1])
+        self.size = depth_size(self.model.image_size, source.shapes)
+        height, width = flow_size(self.size, self._config.flow_scale)
+        data = dataclasses.replace(data, image_height=height, image_width=width)
+        refiner = Refiner(self.model, self._loss, self._config, size=self.size, image_size=(height, width))
         with progress_bar(len(indices), "predicting", "snippet") as bar:
             for snippet, shapes in snippets_of(self.architecture, source, data, indices):
-                said = self._predict(assume_intrinsics(snippet, self.model, shapes))
+                refined = refiner(assume_intrinsics(snippet, self.model, shapes))
+                given = resize_intrinsics(snippet.intrinsics, (height, width), self.size).numpy()
                 for i, index in enumerate(snippet.index.numpy()):
-                    yield int(index), prediction_of(said, i), snippet.intrinsics[i].numpy()
+                    prediction = prediction_of(refined.final, i)._replace(flow=refined.flow[i, MIDDLE].numpy())
+                    yield int(index), prediction, given[i]
                 bar.update(len(snippet.index))
 
 

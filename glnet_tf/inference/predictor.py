@@ -19,6 +19,7 @@ from glnet_tf.errors import DataError
 from glnet_tf.geometry.camera import resize_intrinsics
 from glnet_tf.inference.predictions import assume_intrinsics
 from glnet_tf.inference.video import scale_between, scaled
+from glnet_tf.models.sizes import Size, depth_size, flow_size
 from glnet_tf.refinement.runner import Refiner
 from glnet_tf.structures import Predictions, Snippet
 from glnet_tf.training.weights import load_model
@@ -37,6 +38,7 @@ class FramePrediction(NamedTuple):
       disparity: [H, W] inverse depth.
       initial_disparity: [H, W] that before refinement, brought to the same median; None if nothing was to be refined.
       flow: [H, W, 2] to the next frame, pixels; None for the last one.
+      confidence: [H, W] how much of the depth is proved by the motion, from 0, the network's word alone, to 1.
       moving: [H, W] bool, where flow and rigid flow disagree: the object moves by itself; None for the last frame.
       pose: [4, 4] camera to world; the world is the first frame's camera.
       intrinsics: [3, 3] K in pixels.
@@ -46,6 +48,7 @@ class FramePrediction(NamedTuple):
     image: np.ndarray
     disparity: np.ndarray
     initial_disparity: np.ndarray | None
+    confidence: np.ndarray
     flow: np.ndarray | None
     moving: np.ndarray | None
     pose: np.ndarray
@@ -79,6 +82,8 @@ class _Window(NamedTuple):
     images: list[_Held]
     initial: Predictions
     final: Predictions
+    flow: np.ndarray
+    confidence: np.ndarray
     moving: np.ndarray
     reason: str
 
@@ -110,7 +115,8 @@ class Predictor:
         # One K for all windows: it is not a window's own to refine.
         self._config = dataclasses.replace(refinement, oft_intrinsics_rate=0.0)
         self._loss = loss or LossConfig()
-        self._refiners: dict[int, Refiner] = {}
+        self._size: Size | None = None
+        self._refiners: dict[tuple[int, Size], Refiner] = {}
 
     def predict(self, images: Iterable[np.ndarray]) -> Iterator[FramePrediction]:
         """Yields what is said about every image, in order; it runs ahead of the caller by one window.
@@ -156,21 +162,29 @@ class Predictor:
             raise DataError(
                 f"an image has {width}x{height} pixels, the one before {size[1]}x{size[0]}: expected images of one size"
             )
-        return _Held(image, resize(image[np.newaxis], self.model.image_size)[0])
+        if self._size is None or size is None:
+            self._size = depth_size(self.model.image_size, [width / height])
+        return _Held(image, resize(image[np.newaxis], flow_size(self._size, self._config.flow_scale))[0])
 
     def _window(self, held: list[_Held]) -> _Window:
         """Predicts and refines a window; refined, it is brought back to the network's scale, see refine_video."""
         # One image alone is its own neighbour.
         fitted = [frame.fitted for frame in held] * (2 if len(held) == 1 else 1)
         count = len(fitted)
-        if count not in self._refiners:
-            self._refiners[count] = Refiner(self.model, self._loss, self._config, count)
-        refined = self._refiners[count](self._snippet(tf.stack(fitted)[tf.newaxis], held[0].image.shape))
+        assert self._size is not None
+        if (count, self._size) not in self._refiners:
+            large = flow_size(self._size, self._config.flow_scale)
+            self._refiners[count, self._size] = Refiner(
+                self.model, self._loss, self._config, count, size=self._size, image_size=large
+            )
+        refined = self._refiners[count, self._size](self._snippet(tf.stack(fitted)[tf.newaxis], held[0].image.shape))
         scale = scale_between(refined.initial.disparities[0].numpy(), refined.final.disparities[0].numpy())
         return _Window(
             images=held,
             initial=refined.initial,
             final=scaled(refined.final, scale),
+            flow=refined.flow[0].numpy(),
+            confidence=refined.confidence[0, ..., 0].numpy(),
             moving=refined.moving[0, ..., 0].numpy() > 0,
             reason="" if self._config.refine == "none" else refined.reasons[0],
         )
@@ -178,7 +192,7 @@ class Predictor:
     def _snippet(self, images: tf.Tensor, size: tuple[int, ...]) -> Snippet:
         intrinsics = np.zeros((3, 3), np.float32) if self.intrinsics is None else np.float32(self.intrinsics)
         if self.intrinsics is not None:
-            intrinsics = resize_intrinsics(intrinsics, (size[0], size[1]), self.model.image_size)
+            intrinsics = resize_intrinsics(intrinsics, (size[0], size[1]), images.shape[2:4])
         snippet = Snippet(
             images=images,
             intrinsics=tf.convert_to_tensor(intrinsics)[tf.newaxis],
@@ -190,6 +204,7 @@ class Predictor:
 
     def _said(self, window: _Window, frame: int, pose: np.ndarray) -> tuple[FramePrediction, np.ndarray]:
         """What a window says about one of its frames, whose camera to world is given; and the next frame's."""
+        assert self._size is not None
         image = window.images[frame].image
         height, width = image.shape[:2]
         disparity = cv2.resize(window.final.disparities[0][0, frame, ..., 0].numpy(), (width, height))
@@ -200,9 +215,9 @@ class Predictor:
         flow = moving = None
         following = pose
         if frame < len(window.images) - 1:
-            small = window.final.flows[0][0, frame].numpy()
-            ratio = np.array([width / small.shape[1], height / small.shape[0]], np.float32)
-            flow = cv2.resize(small, (width, height)) * ratio
+            found = window.flow[frame]
+            ratio = np.array([width / found.shape[1], height / found.shape[0]], np.float32)
+            flow = cv2.resize(found, (width, height)) * ratio
             moves = window.moving[frame].astype(np.uint8)
             moving = cv2.resize(moves, (width, height), interpolation=cv2.INTER_NEAREST) > 0
             following = pose @ np.linalg.inv(window.final.poses[0, frame].numpy().astype(np.float64))
@@ -210,10 +225,11 @@ class Predictor:
             image=image,
             disparity=disparity,
             initial_disparity=initial,
+            confidence=cv2.resize(window.confidence[frame], (width, height)),
             flow=flow,
             moving=moving,
             pose=pose,
-            intrinsics=resize_intrinsics(window.final.intrinsics[0], self.model.image_size, (height, width)).numpy(),
+            intrinsics=resize_intrinsics(window.final.intrinsics[0], self._size, (height, width)).numpy(),
             reason=window.reason,
         )
         return said, following

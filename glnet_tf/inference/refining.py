@@ -23,7 +23,7 @@ from glnet_tf.inference.report import Table, chart, path_from_above, write_repor
 from glnet_tf.inference.task import Task
 from glnet_tf.losses.epipolar import epipolar_loss
 from glnet_tf.refinement.history import History
-from glnet_tf.refinement.runner import Refined, Refiner
+from glnet_tf.refinement.runner import Refined
 from glnet_tf.structures import GroundTruth, Predictions, Snippet
 from glnet_tf.training.validation import snippet_errors
 
@@ -61,7 +61,7 @@ def refine_source(task: Task, folder: Path) -> str:
     source, indices, config = task.source, task.indices, task.config
     results = RefinedFolder(folder, task.settings())
     todo = [index for index in indices if source.label(index) not in results.rows]
-    refiner = Refiner(task.model, task.loss, config)
+    refiner = task.refiner()
     carried = CarriedParameters(task, folder)
     with progress_bar(len(indices), "refining", "snippet", len(indices) - len(todo)) as bar:
         for snippet in task.snippets(todo):
@@ -175,6 +175,9 @@ def epipolar_error(prediction: Prediction, mask: np.ndarray) -> float:
 def stages_of(refined: Refined, alone: Predictions | None, mode: str) -> dict[str, Predictions]:
     """Returns what was predicted, and what the parts of a refinement made of it, by the names of the table."""
     stages = {"none": refined.initial}
+    if mode == "none":
+        return stages
+    stages["fusion"] = refined.fused
     if mode != "both":
         return {**stages, mode: refined.final}
     if refined.tuned is not None:

@@ -22,8 +22,9 @@ from glnet_tf.data.records import write_records
 from glnet_tf.data.sources import open_source
 from glnet_tf.losses.objective import compare, image_pyramid, loss_weights, objective
 from glnet_tf.models.glnet import GLNet
+from glnet_tf.models.levels import finest
 from glnet_tf.refinement.outputs import corrected_predictions, start
-from glnet_tf.refinement.runner import Refiner, finest
+from glnet_tf.refinement.runner import Refiner
 from glnet_tf.structures import SCALES, LossReport, Predictions, Snippet, snippet_signature
 from glnet_tf.training.checkpoints import Architecture
 from glnet_tf.training.step import make_optimizers, make_train_step

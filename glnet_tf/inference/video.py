@@ -27,7 +27,7 @@ from glnet_tf.inference.refining import (
     stages_of,
 )
 from glnet_tf.inference.task import Task
-from glnet_tf.refinement.runner import Refined, Refiner
+from glnet_tf.refinement.runner import Refined
 from glnet_tf.structures import Predictions, Snippet
 
 
@@ -60,7 +60,7 @@ def refine_video(task: Task, folder: Path) -> str:
     source, frames = task.source, task.config.window
     results = RefinedFolder(folder, task.settings())
     config = dataclasses.replace(task.config, oft_intrinsics_rate=0.0)
-    refiner = Refiner(task.model, task.loss, config, frames)
+    refiner = dataclasses.replace(task, config=config).refiner()
     carried = CarriedParameters(task, folder)
     videos = [(name, run) for name, run in runs(source, task.indices) if len(run) + 2 >= frames]
     if not videos:

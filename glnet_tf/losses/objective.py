@@ -11,13 +11,14 @@ import tensorflow as tf
 
 from glnet_tf.config import LossConfig
 from glnet_tf.geometry.camera import pixel_grid, pyramid_intrinsics
+from glnet_tf.geometry.evidence import Evidence
 from glnet_tf.geometry.rigid import RigidCorrespondence, rigid_correspondence
 from glnet_tf.geometry.sampling import pyramid, warp
 from glnet_tf.geometry.triangulation import triangulate
 from glnet_tf.geometry.visibility import depth_visible, flow_visible
-from glnet_tf.losses.agreement import agreement_loss
 from glnet_tf.losses.consistency import consistency_loss
 from glnet_tf.losses.epipolar import epipolar_loss
+from glnet_tf.losses.evidence import evidence_loss
 from glnet_tf.losses.photometric import Moments, adaptive_photometric_loss, moments, photometric_distance
 from glnet_tf.losses.reduction import norm
 from glnet_tf.losses.smoothness import Edges, depth_smoothness, edge_weights, flow_smoothness
@@ -49,8 +50,8 @@ class LossWeights(NamedTuple):
     depth_smoothness: tf.Tensor
     flow_smoothness: tf.Tensor
     consistency: tf.Tensor
-    agreement: tf.Tensor
     triangulation: tf.Tensor
+    evidence: tf.Tensor
     both: tf.Tensor
 
 
@@ -211,16 +212,12 @@ def level_terms(
         depth_smoothness=depth_smoothness(merge(predictions.disparities[level]), edges, level),
         flow_smoothness=flow_smoothness(pair.flow, edges_a, level),
         consistency=consistency_loss(pair.flow, pair.returned_flow, pair.flow_visible),
-        agreement=agreement_loss(
-            pair.rigid.pixels, pair.flow_pixels, pair.rigid.in_front * pair.flow_visible * rigid_mask
-        ),
         triangulation=(
-            triangulation_loss(
-                _of_frames(predictions.disparities[level], first), taught, config.triangulation_tolerance
-            )
+            triangulation_loss(_of_frames(predictions.disparities[level], first), taught)
             if taught
             else tf.zeros_like(pair.poses[:, 0, 0])
         ),
+        evidence=tf.zeros_like(pair.poses[:, 0, 0]),
     )
     count = tf.shape(images)[0]
     return LossReport(*(tf.reduce_mean(tf.reshape(term, [count, -1]), axis=1) for term in of_pairs))
@@ -244,15 +241,28 @@ def taught_disparities(images: tf.Tensor, predictions: Predictions) -> list[Taug
 
 
 def objectives(
-    snippet: Snippet, predictions: Predictions, weights: LossWeights, config: LossConfig
+    snippet: Snippet,
+    predictions: Predictions,
+    weights: LossWeights,
+    config: LossConfig,
+    found: Evidence | None = None,
 ) -> tuple[tf.Tensor, LossReport]:
-    """Returns GLNet's objective of each snippet, [B], and its unweighted terms, both averaged over pairs and levels."""
+    """Returns GLNet's objective of each snippet, [B], and its unweighted terms, both averaged over pairs and levels.
+
+    Args:
+      snippet, predictions: B of them.
+      weights, config: of the terms.
+      found: [B, F, H, W, 1] evidence about the depth of the frames; None: it is not held to any.
+    """
     taught = taught_disparities(snippet.images, predictions) if config.triangulation else [None] * SCALES
     levels = [
         level_terms(images, predictions, level, weights.both, config, taught[level])
         for level, images in enumerate(image_pyramid(snippet.images))
     ]
     report = LossReport(*(tf.add_n(list(term)) / SCALES for term in zip(*levels)))
+    if found is not None:
+        of_frames = evidence_loss(tuple(map(merge, predictions.disparities)), Evidence(*map(merge, found)))
+        report = report._replace(evidence=tf.reduce_mean(split(of_frames, snippet.images.shape[1]), axis=1))
     total = tf.add_n([weight * term for weight, term in zip(weights, report)])
     return total, report
 

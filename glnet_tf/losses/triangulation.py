@@ -59,7 +59,7 @@ def taught_pyramid(found: Triangulation, visible: tf.Tensor, image: tf.Tensor) -
     return [Taught(tf.math.divide_no_nan(p, w), tf.math.divide_no_nan(s, w), w) for p, s, w in levels]
 
 
-def triangulation_loss(disparity: tf.Tensor, taught: Taught, tolerance: float = 0.0) -> tf.Tensor:
+def triangulation_loss(disparity: tf.Tensor, taught: Taught) -> tf.Tensor:
     """Returns the weighted mean error of the parallax that a depth predicts, up to one factor for each image, [B].
 
     e = |predicted - triangulated| / (NOISE + predicted), no gradient through the denominator: a relative error where
@@ -70,13 +70,9 @@ def triangulation_loss(disparity: tf.Tensor, taught: Taught, tolerance: float = 
     scale, which depth and motion share, this says nothing. Flow and motion are held constant: they cannot satisfy it by
     giving up what they know.
 
-    What moves along the camera's path has a flow that fits the camera's motion at a wrong depth. Where depth is mostly
-    right already, as in refinement, the kernel tolerance * log(1 + e / tolerance) leaves it rather as it is.
-
     Args:
       disparity: [B, H, W, 1] predicted inverse depth.
       taught: at its level.
-      tolerance: error at which the kernel pulls half as much as at none; 0: no kernel.
 
     Source: after Zhao, Liu, Shu, Liu, "Towards Better Generalization: Joint Depth-Pose Learning without PoseNet", CVPR
     2020.
@@ -92,6 +88,4 @@ def triangulation_loss(disparity: tf.Tensor, taught: Taught, tolerance: float = 
     )
     predicted *= factor
     error = tf.abs(predicted - taught.parallax) / (NOISE + tf.stop_gradient(tf.abs(predicted)))
-    if tolerance:
-        error = tolerance * tf.math.log1p(error / tolerance)
     return tf.math.divide_no_nan(total(taught.weight * error), total(taught.weight))[:, 0, 0, 0]

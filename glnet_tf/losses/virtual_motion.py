@@ -4,7 +4,7 @@ A frame b is sampled at p + F(p), which gives a frame a whose flow to b is F, wh
 flow that is already nearly right, and textureless ground says nothing to them; this signal has neither limit.
 
 Source: Aleotti, Poggi, Mattoccia, "Learning Optical Flow From Still Images", CVPR 2021; there the depth is a network's,
-here it is drawn at random.
+here that of half of the frames is drawn at random.
 """
 
 from __future__ import annotations
@@ -75,17 +75,23 @@ class _Dice:
         return self._seed + tf.constant([0, next(self._drawn)], tf.int64)
 
 
-def virtual_pairs(images: tf.Tensor, seed: tf.Tensor) -> VirtualPairs:
+def virtual_pairs(images: tf.Tensor, seed: tf.Tensor, disparity: tf.Tensor | None = None) -> VirtualPairs:
     """Returns frames and what they looked like before a motion, as a function of the seed.
 
     Args:
       images: [B, H, W, 3] in [0, 1], frame b.
       seed: [2] integers.
+      disparity: [B, H, W, 1] their inverse depth in any scale: in half of the frames the scene is theirs, so that bare
+        ground moves as ground does. None: all scenes are made up.
     """
     height, width = images.shape[1:3]
     dice = _Dice(seed, tf.shape(images)[0])
     grid = pixel_grid(height, width)
-    flow = _motion(dice, _scene(dice, height, width), grid)
+    scene = _scene(dice, height, width)
+    if disparity is not None:
+        own = disparity / tf.reduce_mean(disparity, axis=[1, 2], keepdims=True)
+        scene = tf.where(dice.uniform(0.0, 1.0) < 0.5, own, scene)
+    flow = _motion(dice, scene, grid)
     target = grid + flow
     last = tf.constant([width - 1.0, height - 1.0])
     # Beyond its border the frame is continued by its mirror image.

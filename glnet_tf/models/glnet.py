@@ -57,11 +57,18 @@ class GLNet(tf.keras.Model):
             else None
         )
 
-    def call(self, snippet: Snippet, training: bool = False) -> Predictions:
-        """Returns depth of the frames, flow and motion of the ordered pairs, and K; of a snippet or a longer window."""
+    def call(self, snippet: Snippet, training: bool = False, depth_size: tuple[int, int] | None = None) -> Predictions:
+        """Returns depth of the frames, flow and motion of the ordered pairs, and K; of a snippet or a longer window.
+
+        Args:
+          snippet: at the size of flow, motion and K.
+          training: whether statistics of batch normalisation learn.
+          depth_size: (h, w) at which DepthNet sees the frames, and of the depth; None: as they are.
+        """
         images = snippet.images
         motions = images.shape[1] - 1
-        disparities = self.depth_net(merge(images), training=training)
+        frames = merge(images) if depth_size is None else tf.image.resize(merge(images), depth_size, method="area")
+        disparities = self.depth_net(frames, training=training)
         flows = self.flow_net(images, training=training)
         vectors, pair_parameters = self.camera_net(merge(self._seen_by_camera(images, flows[0])))
         intrinsics = self._intrinsics(snippet, pair_parameters)

@@ -1,5 +1,7 @@
 """Output fine-tuning (OFT): depth, flow, motion and K are themselves the variables; no network is run or changed.
 
+It starts from fused depth, and is held to evidence that was found before.
+
 Everything is a function of tensors, Adam included, so that the whole optimisation can live in one graph.
 """
 
@@ -12,17 +14,18 @@ import tensorflow as tf
 
 from glnet_tf.config import LossConfig, RefinementConfig
 from glnet_tf.geometry.camera import build_intrinsics, focal_and_principal_point
-from glnet_tf.geometry.sampling import pyramid
+from glnet_tf.geometry.evidence import Evidence
 from glnet_tf.geometry.transform import (
-    inverse,
     pose_from_rotation_translation,
     rotation_from_axis_angle,
     rotation_of,
     translation_of,
 )
 from glnet_tf.losses.objective import LossWeights, objectives
+from glnet_tf.models.glnet import both_ways
+from glnet_tf.models.levels import size_of, with_levels
 from glnet_tf.refinement.history import PATIENCE, History
-from glnet_tf.structures import SCALES, LossReport, Predictions, Snippet, merge, split
+from glnet_tf.structures import LossReport, Predictions, Snippet, merge, split
 
 # Adam's decay of the mean gradient and of its square. EPSILON, in units of the objective per pixel, is the size below
 # which a gradient counts as none: without it noise would move what the images say nothing about.
@@ -82,7 +85,7 @@ def start(initial: Predictions) -> OutputState:
 
     def blank(maps: tf.Tensor) -> tuple[tf.Tensor, ...]:
         frames, channels = maps.shape[1], maps.shape[-1]
-        height, width = _size(maps)
+        height, width = size_of(maps)
         return tuple(tf.zeros([count, frames, -(-height // s), -(-width // s), channels]) for s in STRIDES)
 
     zero = Corrections(
@@ -117,14 +120,10 @@ def corrected_predictions(initial: Predictions, corrections: Corrections) -> Pre
     )
     size = tf.cast(tf.stack([tf.shape(flow)[3], tf.shape(flow)[2]]), tf.float32)
     focal, principal_point = focal_and_principal_point(initial.intrinsics)
-    return Predictions(
-        disparities=tuple(split(x, disparity.shape[1]) for x in pyramid(merge(disparity), SCALES)),
-        flows=tuple(split(x, 2 * motions) / 2.0**s for s, x in enumerate(pyramid(merge(flow), SCALES))),
-        poses=tf.concat([forward, inverse(forward)], axis=1),
-        intrinsics=build_intrinsics(
-            focal * tf.exp(corrections.camera[:, :1]), principal_point + corrections.camera[:, 1:] * size
-        ),
+    intrinsics = build_intrinsics(
+        focal * tf.exp(corrections.camera[:, :1]), principal_point + corrections.camera[:, 1:] * size
     )
+    return with_levels(disparity, flow, both_ways(forward), intrinsics)
 
 
 def prior(initial: Predictions, refined: Predictions, corrections: Corrections) -> tf.Tensor:
@@ -141,7 +140,7 @@ def prior(initial: Predictions, refined: Predictions, corrections: Corrections) 
 
 def make_output_refinement(
     weights: LossWeights, loss: LossConfig, config: RefinementConfig, free_intrinsics: bool
-) -> Callable[[Snippet, Predictions, tf.Tensor], tuple[Predictions, History, tf.Tensor]]:
+) -> Callable[[Snippet, Predictions, Evidence, tf.Tensor], tuple[Predictions, History, tf.Tensor]]:
     """Returns OFT as one function of tensors, to be compiled or exported.
 
     Args:
@@ -150,9 +149,10 @@ def make_output_refinement(
       free_intrinsics: whether K is a variable too, one for all frames.
 
     Returns:
-      Function of a batch of snippets or windows, of their predictions (the finest level is enough), and of the largest
-      number of iterations, []; it returns the refined predictions, the history, and where all was finite, [B] bool:
-      elsewhere the predictions are those given. Each member of the batch is refined, and stops, by itself.
+      Function of a batch of snippets or windows, of the predictions to start from (the finest level is enough), of
+      evidence about the frames' depth, and of the largest number of iterations, []; it returns the refined predictions,
+      the history, and where all was finite, [B] bool: elsewhere the predictions are those given. Each member of the
+      batch is refined, and stops, by itself.
     """
     rates = Corrections(
         log_disparity=(config.oft_depth_rate,) * len(STRIDES),
@@ -162,12 +162,12 @@ def make_output_refinement(
     )
 
     def iteration(
-        snippet: Snippet, initial: Predictions, state: OutputState, iterations: tf.Tensor
+        snippet: Snippet, initial: Predictions, found: Evidence, state: OutputState, iterations: tf.Tensor
     ) -> tuple[OutputState, History]:
         with tf.GradientTape() as tape:
             tape.watch(state.corrections)
             refined = corrected_predictions(initial, state.corrections)
-            total, report = objectives(snippet, refined, weights, loss)
+            total, report = objectives(snippet, refined, weights, loss, found)
             held = total + config.prior * prior(initial, refined, state.corrections)
             pixels = tf.cast(tf.reduce_prod(tf.shape(snippet.images)[2:4]), tf.float32)
             summed = tf.reduce_sum(held) * pixels
@@ -207,7 +207,9 @@ def make_output_refinement(
             History(held, report),
         )
 
-    def refine(snippet: Snippet, initial: Predictions, iterations: tf.Tensor) -> tuple[Predictions, History, tf.Tensor]:
+    def refine(
+        snippet: Snippet, initial: Predictions, found: Evidence, iterations: tf.Tensor
+    ) -> tuple[Predictions, History, tf.Tensor]:
         iterations = tf.convert_to_tensor(iterations)
         arrays = History(*tf.nest.map_structure(_growing, (0.0, LossReport(*[0.0] * len(LossReport._fields)))))
 
@@ -216,7 +218,7 @@ def make_output_refinement(
             return (state.iteration <= iterations) & tf.reduce_any(state.running)
 
         def step(state: OutputState, arrays: History) -> tuple[OutputState, History]:
-            new, said = iteration(snippet, initial, state, iterations)
+            new, said = iteration(snippet, initial, found, state, iterations)
             written = tf.nest.map_structure(lambda array, value: array.write(state.iteration, value), arrays, said)
             return new, written
 
@@ -230,13 +232,8 @@ def make_output_refinement(
 
 def _sum(maps: tuple[tf.Tensor, ...]) -> tf.Tensor:
     """The sum of maps of several strides, [B, K, H, W, C] at the first one's size."""
-    count, size = maps[0].shape[1], _size(maps[0])
+    count, size = maps[0].shape[1], size_of(maps[0])
     return tf.add_n([maps[0], *(split(tf.image.resize(merge(x), size), count) for x in maps[1:])])
-
-
-def _size(maps: tf.Tensor) -> list[int | tf.Tensor]:
-    """Height and width of [B, K, H, W, C], as numbers where the graph knows them."""
-    return [known or tf.shape(maps)[axis] for axis, known in enumerate(maps.shape) if axis in (2, 3)]
 
 
 def _choose(rows: tf.Tensor, one: tf.Tensor, other: tf.Tensor) -> tf.Tensor:

@@ -9,10 +9,12 @@ from typing import Callable
 import tensorflow as tf
 
 from glnet_tf.config import LossConfig, RefinementConfig
+from glnet_tf.geometry.evidence import Evidence
 from glnet_tf.losses.objective import LossWeights, objectives
 from glnet_tf.models.glnet import GLNet, update
+from glnet_tf.models.levels import evidence_signature, finest, finest_signature, with_levels
 from glnet_tf.refinement.history import PATIENCE, History
-from glnet_tf.structures import LossReport, Snippet
+from glnet_tf.structures import LossReport, Predictions, Snippet, merge, split
 
 GRADIENT_CLIP = 10.0
 
@@ -60,10 +62,21 @@ class ParameterRefinement:
         self._moments = [variable for optimizer in optimizers for variable in optimizer.variables()]
         self._config = config
 
-        @tf.function(input_signature=[signature], autograph=False)
-        def step(snippet: Snippet) -> tuple[tf.Tensor, LossReport, tf.Tensor]:
+        depth_alone = not any(rates[1:])
+
+        def predicted(snippet: Snippet, initial: Predictions) -> Predictions:
+            if not depth_alone:
+                return model(snippet)
+            levels = model.depth_net(merge(snippet.images))
+            held = with_levels(initial.disparities[0], initial.flows[0], initial.poses, initial.intrinsics)
+            return held._replace(disparities=tuple(split(x, snippet.images.shape[1]) for x in levels))
+
+        @tf.function(
+            input_signature=[signature, finest_signature(signature), evidence_signature(signature)], autograph=False
+        )
+        def step(snippet: Snippet, initial: Predictions, found: Evidence) -> tuple[tf.Tensor, LossReport, tf.Tensor]:
             with tf.GradientTape() as tape:
-                total, report = objectives(snippet, model(snippet), weights, loss)
+                total, report = objectives(snippet, predicted(snippet, initial), weights, loss, found)
                 mean = tf.reduce_mean(total)
             gradients, norm = tf.clip_by_global_norm(tape.gradient(mean, sum(groups, [])), GRADIENT_CLIP)
             finite = tf.math.is_finite(mean) & tf.math.is_finite(norm)
@@ -71,9 +84,15 @@ class ParameterRefinement:
             return total, report, finite
 
         self._step = step
+        self.predict = tf.function(predicted, input_signature=[signature, finest_signature(signature)], autograph=False)
 
-    def run(self, snippet: Snippet) -> tuple[History, bool]:
+    def run(self, snippet: Snippet, initial: Predictions, found: Evidence) -> tuple[History, bool]:
         """Refines the model's parameters on a batch, from fresh moments of Adam.
+
+        Args:
+          snippet: the batch.
+          initial: the predictions for it; where DepthNet alone learns, the others hold.
+          found: evidence about the depth of its frames.
 
         Returns:
           what every iteration started from, and whether all was finite; if not, the last update was left out.
@@ -83,7 +102,7 @@ class ParameterRefinement:
         rows: list[tuple[tf.Tensor, LossReport]] = []
         best, waited = float("inf"), 0
         for _ in range(self._config.iterations):
-            total, report, finite = self._step(snippet)
+            total, report, finite = self._step(snippet, finest(initial), found)
             rows.append((total, report))
             if not finite:
                 break

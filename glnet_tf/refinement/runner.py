@@ -1,4 +1,4 @@
-"""Online refinement: PFT, OFT, or both, of a snippet or of a longer window of a video (GLNet, section 3.6)."""
+"""Online refinement: fusion, PFT, OFT, or the last two, of a snippet or a longer window (GLNet, section 3.6)."""
 
 from __future__ import annotations
 
@@ -8,23 +8,37 @@ import numpy as np
 import tensorflow as tf
 
 from glnet_tf.config import LossConfig, RefinementConfig
+from glnet_tf.geometry.camera import resize_intrinsics
+from glnet_tf.geometry.evidence import Evidence
+from glnet_tf.geometry.fusion import MOTION_PIXELS, MOTION_SHARE, fused, fused_flow
+from glnet_tf.geometry.rigid import rigid_correspondence
 from glnet_tf.losses.objective import LossWeights, compare, loss_weights
 from glnet_tf.losses.reduction import norm
-from glnet_tf.models.glnet import GLNet, make_predict
+from glnet_tf.models.glnet import GLNet
+from glnet_tf.models.levels import (
+    evidence_signature,
+    finest,
+    finest_signature,
+    size_of,
+    with_levels,
+)
+from glnet_tf.models.observation import Observation, Size, make_observe
 from glnet_tf.refinement.history import History
+from glnet_tf.refinement.judge import judge
 from glnet_tf.refinement.outputs import make_output_refinement
 from glnet_tf.refinement.parameters import ParameterRefinement, kept_weights
-from glnet_tf.structures import FRAMES, Predictions, Snippet, snippet_signature, split
+from glnet_tf.structures import FRAMES, Predictions, Snippet, merge, ordered_pairs, snippet_signature, split
 
 # Below this mean length of the flow, pixels, the camera counts as static; below this mean difference between
 # neighbouring pixels, of grey values from 0 to 1, an image has no texture.
 STATIC_FLOW = 0.1
 LEAST_TEXTURE = 1e-3
-# Flow and rigid flow differ by more than this where something moves by itself: pixels, and share of the flow, which is
-# what a depth that is wrong by that share does.
-MOTION_PIXELS, MOTION_SHARE = 0.5, 0.3
+# What optimisation is held to where nothing is proved: the fused depth, with this weight.
+LEAST_WEIGHT = 0.1
+# A refinement is given up where frames that took no part in it are explained worse by this share.
+HARM = 0.01
 
-Batch = TypeVar("Batch", Snippet, Predictions)
+Batch = TypeVar("Batch", tf.Tensor, Predictions, Observation)
 
 
 class Refined(NamedTuple):
@@ -32,15 +46,21 @@ class Refined(NamedTuple):
 
     Attributes:
       initial, final: the predictions; equal where `reasons` says why.
+      fused: after fusion, where all else starts.
       tuned: after PFT and before OFT; None unless both are done.
-      moving: [B, P, H, W, 1] 1.0 where flow and rigid flow of an ordered pair disagree: the object moves by itself.
+      flow: [B, P, H, W, 2] the final flow at the images' own size, pixels.
+      confidence: [B, F, h, w, 1] how much of the fused depth is evidence, from 0 to 1.
+      moving: [B, P, h, w, 1] 1.0 where flow and rigid flow of an ordered pair disagree: the object moves by itself.
       pft, oft: the objective at their iterations, of the snippets that were refined; None if there was no such part.
       reasons: [B] why a snippet was not refined; empty where it was.
     """
 
     initial: Predictions
     final: Predictions
+    fused: Predictions
     tuned: Predictions | None
+    flow: tf.Tensor
+    confidence: tf.Tensor
     moving: tf.Tensor
     pft: History | None
     oft: History | None
@@ -52,12 +72,14 @@ class Refiner:
 
     Args:
       model: trained, with its variables made. With config.policy "snippet" it leaves every call as it entered it, also
-        when the call is interrupted; with "sequence" each call goes on from the parameters of the one before. OFT never
-        touches it.
+        when the call is interrupted; with "sequence" each call goes on from the parameters of the one before. Fusion
+        and OFT never touch it.
       loss: the objective's weights and constants, as in training.
       config: what is refined, and how.
       frames: of a snippet or window.
       weights: of the objective's terms, if they are variables; None: those of `loss`, as constants.
+      size: (h, w) at which DepthNet sees the frames, and of the results; None: that of its training.
+      image_size: (H, W) of the snippets, at which flow is found; None: the same.
     """
 
     def __init__(
@@ -67,11 +89,15 @@ class Refiner:
         config: RefinementConfig,
         frames: int = FRAMES,
         weights: LossWeights | None = None,
+        size: Size | None = None,
+        image_size: Size | None = None,
     ):
         self.model, self.config = model, config
-        signature = snippet_signature(*model.image_size, frames)
+        self.size = size or model.image_size
+        self.image_size = image_size or self.size
+        signature, given = snippet_signature(*self.size, frames), snippet_signature(*self.image_size, frames)
         weights = weights or loss_weights(loss, config.both_branches)
-        self.predict = make_predict(model, signature)
+        self.observe = tf.function(make_observe(model, self.size), input_signature=[given], autograph=False)
         self._pft = None
         if config.refine in ("pft", "both"):
             self._pft = ParameterRefinement(model, weights, loss, config, signature)
@@ -81,7 +107,12 @@ class Refiner:
         if config.refine in ("oft", "both"):
             self._oft = tf.function(
                 refine_outputs,
-                input_signature=[signature, finest_signature(signature), tf.TensorSpec([], tf.int32)],
+                input_signature=[
+                    signature,
+                    finest_signature(signature),
+                    evidence_signature(signature),
+                    tf.TensorSpec([], tf.int32),
+                ],
                 autograph=False,
             )
         self._moving = tf.function(
@@ -89,6 +120,18 @@ class Refiner:
             input_signature=[signature.images, finest_signature(signature)],
             autograph=False,
         )
+        self._judge = tf.function(
+            lambda images, initial, final: judge(images, initial, final, loss.alpha),
+            input_signature=[signature.images, *[finest_signature(signature)] * 2],
+            autograph=False,
+        )
+        self._with_depth = tf.function(
+            with_depth,
+            input_signature=[finest_signature(signature), finest_signature(signature).disparities[0]],
+            autograph=False,
+        )
+        self._fused = tf.function(fused_disparity, autograph=False)
+        self._fused_flow = tf.function(large_flow, autograph=False)
 
     def __call__(self, snippet: Snippet, outputs_only: bool = False) -> Refined:
         """Refines a batch; what cannot be refined comes back as the networks predicted it, with the reason.
@@ -99,48 +142,116 @@ class Refiner:
         """
         tuning = self._pft if not outputs_only else None
         sound = tf.where(tf.math.is_finite(snippet.images), snippet.images, 0.0)
-        initial = self.predict(snippet._replace(images=sound))
+        seen = self.observe(snippet._replace(images=sound))
+        initial = seen.predictions
         reasons = obstacles(snippet, initial)
         chosen = [i for i, reason in enumerate(reasons) if not reason]
-        tuned, final, pft, oft = initial, initial, None, None
-        if chosen:
-            subset, start = _rows(snippet, chosen), _rows(initial, chosen)
-            after, pft, good = self._parameters_refined(tuning, subset, start)
-            finite = [good] * len(chosen)
-            tuned = final = _inserted(initial, after, chosen)
-            if good and self._oft is not None:
-                after, oft, mask = self._oft(subset, finest(after), tf.constant(self.config.iterations))
+        tuned = final = fusion = initial
+        pft = oft = None
+        kept: list[int] = []
+        if chosen and self.config.refine != "none":
+            subset = _rows(seen, chosen)
+            after = self._with_depth(finest(subset.predictions), subset.fused)
+            tuned = final = fusion = _inserted(initial, after, chosen)
+            finite = [True] * len(chosen)
+            if tuning is not None:
+                after, pft, good = self._parameters_refined(tuning, subset)
+                finite = [good] * len(chosen)
+                tuned = final = _inserted(initial, after, chosen)
+                after = self._with_depth(finest(after), self._fused(after.disparities[0], subset.evidence))
+            if all(finite) and self._oft is not None:
+                iterations = tf.constant(self.config.iterations)
+                after, oft, mask = self._oft(subset.snippet, finest(after), target(subset), iterations)
+                after = self._with_depth(finest(after), after.disparities[0])
                 finite = mask.numpy().tolist()
-                kept = [i for i in range(len(chosen)) if finite[i]]
-                final = _inserted(initial, _rows(after, kept), [chosen[i] for i in kept])
+                final = _inserted(initial, after, chosen)
             for row, good in zip(chosen, finite):
                 reasons[row] = "" if good else "the objective is not finite"
-        moving = self._moving(snippet.images, finest(final))
+            for row, reason in self._harm(seen.snippet.images, initial, final).items():
+                reasons[row] = reasons[row] or reason
+            kept = [i for i in chosen if not reasons[i]]
+            final = _inserted(initial, _rows(final, kept), kept)
+        flow = seen.flow
+        if kept:
+            of_kept = self._fused_flow(*(_rows(x, kept) for x in (flow, initial.flows[0], finest(final))))
+            flow = _inserted(flow, of_kept, kept)
+        moving = self._moving(seen.snippet.images, finest(final))
         both = tuning is not None and self._oft is not None
-        return Refined(initial, final, tuned if both else None, moving, pft, oft, tuple(reasons))
+        return Refined(
+            initial, final, fusion, tuned if both else None, flow, seen.confidence, moving, pft, oft, tuple(reasons)
+        )
+
+    def _harm(self, images: tf.Tensor, initial: Predictions, final: Predictions) -> dict[int, str]:
+        """Why members of a batch are better left as predicted, by their number; see refinement.judge."""
+        if images.shape[1] < FRAMES:
+            return {}
+        verdict = self._judge(images, finest(initial), finest(final))
+        rows = enumerate(zip(verdict.initial.numpy(), verdict.final.numpy()))
+        return {
+            row: f"judged worse: frames two apart look alike to {after:.4f} through it, {before:.4f} before"
+            for row, (before, after) in rows
+            if after > before * (1 + HARM)
+        }
 
     def _parameters_refined(
-        self, pft: ParameterRefinement | None, snippet: Snippet, predictions: Predictions
+        self, pft: ParameterRefinement, seen: Observation
     ) -> tuple[Predictions, History | None, bool]:
-        """The predictions after PFT, or those given where it is not asked for or was not finite; and whether it was."""
-        if pft is None:
-            return predictions, None, True
+        """The predictions after PFT, or those before where it was not finite; and whether it was."""
         with kept_weights(self.model) as let_go:
-            history, finite = pft.run(snippet)
-            if finite:
-                predictions = self.predict(snippet)
-                if self.config.policy == "sequence":
-                    let_go()
-        return predictions, history, finite
+            history, finite = pft.run(seen.snippet, seen.predictions, target(seen))
+            if not finite:
+                return seen.predictions, history, False
+            if self.config.policy == "sequence":
+                let_go()
+            return pft.predict(seen.snippet, finest(seen.predictions)), history, True
+
+
+def target(seen: Observation) -> Evidence:
+    """Returns what optimisation is held to, [B, F, h, w, 1]: the fused depth, by its confidence."""
+    return Evidence(tf.math.log(seen.fused), LEAST_WEIGHT + (1 - LEAST_WEIGHT) * seen.confidence)
+
+
+def fused_disparity(disparity: tf.Tensor, found: Evidence) -> tf.Tensor:
+    """Returns inverse depth after fusion with evidence, all [B, F, h, w, 1]."""
+    fusion = fused(tf.math.log(merge(disparity)), Evidence(*map(merge, found)))
+    return split(tf.exp(fusion.log_disparity), disparity.shape[1])
+
+
+def with_depth(predictions: Predictions, disparity: tf.Tensor) -> Predictions:
+    """Returns predictions with another inverse depth, [B, F, h, w, 1], and flow that is rigid where it was no match."""
+    flow = _with_rigid_flow(predictions.flows[0], disparity, predictions.poses, predictions.intrinsics)
+    return with_levels(disparity, flow, predictions.poses, predictions.intrinsics)
+
+
+def large_flow(flow: tf.Tensor, initial: tf.Tensor, final: Predictions) -> tf.Tensor:
+    """Returns the flow that belongs to refined depth and motion at the size at which flow was found.
+
+    Args:
+      flow: [B, P, H, W, 2] as the networks found it.
+      initial: [B, P, h, w, 2] the same at the size of the depth.
+      final: refined; the finest level is enough.
+    """
+    size, frames = size_of(flow), final.disparities[0].shape[1]
+    small = size_of(initial)
+    disparity = split(tf.image.resize(merge(final.disparities[0]), size), frames)
+    return _with_rigid_flow(flow, disparity, final.poses, resize_intrinsics(final.intrinsics, small, size))
+
+
+def _with_rigid_flow(flow: tf.Tensor, disparity: tf.Tensor, poses: tf.Tensor, intrinsics: tf.Tensor) -> tf.Tensor:
+    pairs = ordered_pairs(disparity.shape[1])
+    count = len(pairs.first)
+    depth = 1 / merge(tf.gather(disparity, pairs.first, axis=1))
+    rigid = rigid_correspondence(depth, tf.repeat(intrinsics, count, axis=0), merge(poses))
+    return split(fused_flow(merge(flow), merge(tf.gather(flow, pairs.reverse, axis=1)), rigid.pixels), count)
 
 
 def _rows(batch: Batch, rows: list[int]) -> Batch:
-    return tf.nest.map_structure(lambda x: tf.gather(x, rows), batch)
+    return tf.nest.map_structure(lambda x: tf.gather(x, np.array(rows, np.int32)), batch)
 
 
-def _inserted(old: Predictions, new: Predictions, rows: list[int]) -> Predictions:
+def _inserted(old: Batch, new: Batch, rows: list[int]) -> Batch:
     """`old` with `rows` of the batch taken from `new`."""
-    where = [[row] for row in rows]
+    where = np.array(rows, np.int32)[:, np.newaxis]
     return tf.nest.map_structure(lambda x, y: tf.tensor_scatter_nd_update(x, where, y), old, new)
 
 
@@ -182,20 +293,3 @@ def moving_mask(images: tf.Tensor, predictions: Predictions, alpha: float) -> tf
     disagreement = norm(pairs.flow_pixels - pairs.rigid.pixels)
     moves = tf.cast(disagreement > MOTION_PIXELS + MOTION_SHARE * norm(pairs.flow), tf.float32)
     return split(pairs.flow_visible * moves, predictions.flows[0].shape[1])
-
-
-def finest(predictions: Predictions) -> Predictions:
-    """Returns predictions without their coarser levels."""
-    return predictions._replace(disparities=predictions.disparities[:1], flows=predictions.flows[:1])
-
-
-def finest_signature(signature: Snippet) -> Predictions:
-    """Returns the shapes of what `finest` gives for a batch of this signature."""
-    _, frames, height, width, _ = signature.images.shape
-    pairs = 2 * (frames - 1)
-    return Predictions(
-        disparities=(tf.TensorSpec([None, frames, height, width, 1]),),
-        flows=(tf.TensorSpec([None, pairs, height, width, 2]),),
-        poses=tf.TensorSpec([None, pairs, 4, 4]),
-        intrinsics=tf.TensorSpec([None, 3, 3]),
-    )

@@ -114,7 +114,10 @@ def make_virtual_step(
     def of_replica(snippet: Snippet) -> VirtualResult:
         # Each step and each replica, which has snippets of its own, draws other motions.
         seed = tf.stack([training.seed * 2**32 + optimizer.iterations, snippet.index[0] * 2**16])
-        pairs = virtual_pairs(snippet.images[:, MIDDLE], seed)
+        images = snippet.images[:, MIDDLE]
+        # A DepthNet that nobody has trained knows no scenes.
+        disparity = model.depth_net(images)[0] if training.weights else None
+        pairs = virtual_pairs(images, seed, disparity)
         with tf.GradientTape() as tape:
             flows = model.flow_net(pairs.images, training=True, forward_only=True)
             loss = virtual_motion_loss(flows, pairs)

@@ -151,13 +151,13 @@ class Trainer:
         first = int(self.step)
         self._distribution.check_resumed(first, self.run_dir)
         if chief:
-            self._forget_metrics_after(first)
+            forget_metrics_after(self.run_dir / "metrics.jsonl", first)
         self._next = int(self._position)
         interval = 0.5 if sys.stderr.isatty() else 30.0
         # Whoever is not the chief reports nothing.
         reports = contextlib.nullcontext(str(self.run_dir)) if chief else tempfile.TemporaryDirectory()
         with (
-            _interruption() as interrupted,
+            interruption() as interrupted,
             reports as folder,
             contextlib.closing(Summaries(folder)) as summaries,
             open(Path(folder, "metrics.jsonl"), "a") as log,
@@ -268,13 +268,6 @@ class Trainer:
         log.flush()
         self._checkpoints.save(step, best)
 
-    def _forget_metrics_after(self, step: int) -> None:
-        """Takes the lines of steps that no checkpoint holds out of metrics.jsonl: they will be made again."""
-        path = self.run_dir / "metrics.jsonl"
-        if path.exists():
-            lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-            write_text(path, "".join(line for line in lines if json.loads(line)["step"] <= step))
-
     def _end(self, interrupted: bool) -> None:
         if self._skipped:
             write_text(self.run_dir / "skipped.txt", "".join(f"{name}\n" for name in self._skipped))
@@ -286,8 +279,15 @@ class Trainer:
 SCALAR_STEPS = 10
 
 
+def forget_metrics_after(path: Path, step: int) -> None:
+    """Takes the lines of steps that no checkpoint holds out of metrics.jsonl: they will be made again."""
+    if path.exists():
+        lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        write_text(path, "".join(line for line in lines if json.loads(line)["step"] <= step))
+
+
 @contextlib.contextmanager
-def _interruption() -> Iterator:
+def interruption() -> Iterator:
     """Turns SIGTERM and Ctrl-C into a question that the loop asks between steps; a second signal acts at once."""
     received = []
 

@@ -108,6 +108,14 @@ def named_variables(model: GLNet) -> dict[str, tf.Variable]:
     return found if model.camera_parameters is None else {**found, CAMERAS: model.camera_parameters}
 
 
+def weights_digest(model: GLNet) -> str:
+    """Returns what names the values of a model's variables: the first 16 digits of their SHA-256."""
+    digest = hashlib.sha256()
+    for name, variable in named_variables(model).items():
+        digest.update(name.encode() + variable.numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
 def _read(file: Path, digest: str = "") -> tuple[GLNet, Architecture]:
     """Returns the model of a file, whose SHA-256 is to be `digest`."""
     content = read_bytes(file)

@@ -56,7 +56,7 @@ class Small:
         pixels = pixel_grid(HEIGHT, WIDTH) + tf.zeros([tf.shape(images)[0], 1, 1, 1]) + 0.5
         return [tf.stack([warp(images[:, a], pixels)[0][..., :2] for a in pairs.first], axis=1)]
 
-    def __call__(self, snippet):
+    def __call__(self, snippet, depth_size=None):
         motions = snippet.images.shape[1] - 1
         return Predictions(
             disparities=[split(self.depth_net(merge(snippet.images))[0], motions + 1)],
@@ -68,7 +68,7 @@ class Small:
 
 def test_nothing_but_tensorflow_is_needed(tmp_path, monkeypatch):
     # OFT itself is tested elsewhere, and takes long to trace.
-    monkeypatch.setattr(export, "make_output_refinement", lambda *_: lambda snippet, initial, _: (initial, None, None))
+    monkeypatch.setattr(export, "make_output_refinement", lambda *_: lambda snippet, initial, *_: (initial, None, None))
     model = Small()
     folder = tmp_path / "served"
     differences = export.export_saved_model(model, LossConfig(), RefinementConfig(), folder)
@@ -104,7 +104,7 @@ def test_nothing_but_tensorflow_is_needed(tmp_path, monkeypatch):
 
 
 def test_a_free_size(tmp_path, monkeypatch):
-    monkeypatch.setattr(export, "make_output_refinement", lambda *_: lambda snippet, initial, _: (initial, None, None))
+    monkeypatch.setattr(export, "make_output_refinement", lambda *_: lambda snippet, initial, *_: (initial, None, None))
     export.export_saved_model(Small(), LossConfig(), RefinementConfig(), tmp_path / "served", free_size=True)
     depth = tf.saved_model.load(str(tmp_path / "served")).signatures["depth"]
     assert depth(images=tf.ones([1, 64, 160, 3]))["depth"].shape == (1, 64, 160, 1)

@@ -22,7 +22,9 @@ def road(height: float, pitch: float = 0.0) -> np.ndarray:
 def prediction(depth: np.ndarray) -> FramePrediction:
     pose = np.eye(4)
     pose[2, 3] = 2.0
-    return FramePrediction(np.zeros((64, 160, 3), np.uint8), 1 / depth, None, None, None, pose, K, "")
+    return FramePrediction(
+        np.zeros((64, 160, 3), np.uint8), 1 / depth, None, np.ones_like(depth), None, None, pose, K, ""
+    )
 
 
 @pytest.mark.parametrize("pitch", [0.0, 0.1, -0.05])

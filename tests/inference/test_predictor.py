@@ -21,7 +21,7 @@ from glnet_tf.inference.predictor import Predictor
 from glnet_tf.inference.written import Pictures, PredictionFolder
 from glnet_tf.models.glnet import both_ways
 from glnet_tf.refinement.runner import Refined
-from glnet_tf.structures import Predictions, Snippet
+from glnet_tf.structures import Predictions, Snippet, merge, split
 
 HEIGHT, WIDTH = 32, 96
 
@@ -31,12 +31,13 @@ class Told:
 
     windows: list[list[int]] = []
 
-    def __init__(self, model, loss, config, frames=3):
-        self.config, self.frames = config, frames
+    def __init__(self, model, loss, config, frames=3, size=None, image_size=None):
+        self.config, self.frames, self.size = config, frames, size
 
     def __call__(self, snippet: Snippet) -> Refined:
         assert snippet.images.shape[1] == self.frames
-        brightness = tf.reduce_mean(snippet.images, axis=-1, keepdims=True)
+        small = tf.image.resize(merge(snippet.images), self.size, method="area")
+        brightness = split(tf.reduce_mean(small, axis=-1, keepdims=True), self.frames)
         Told.windows.append([int(x * 255 + 0.5) for x in tf.reduce_mean(brightness, axis=[2, 3, 4])[0]])
         scale = 1.0 if self.config.refine == "none" else float(len(Told.windows))
         pairs = 2 * (self.frames - 1)
@@ -49,7 +50,10 @@ class Told:
 
         moving = np.zeros([1, pairs, HEIGHT, WIDTH, 1], np.float32)
         moving[:, :, :, :48] = 1
-        return Refined(said(1.0), said(scale), None, tf.constant(moving), None, None, ("",))
+        final = said(scale)
+        confidence = tf.fill(brightness.shape, 0.75)
+        flow = tf.ones([1, pairs, *snippet.images.shape[2:4], 2])
+        return Refined(said(1.0), final, final, None, flow, confidence, tf.constant(moving), None, None, ("",))
 
 
 @pytest.fixture

@@ -16,14 +16,15 @@ from glnet_tf.config import DataConfig, LossConfig, ModelConfig, RefinementConfi
 from glnet_tf.data.sources import open_source
 from glnet_tf.data.trajectory_files import read_trajectory
 from glnet_tf.errors import DataError
-from glnet_tf.inference import adapting, refining, video
+from glnet_tf.inference import adapting
+from glnet_tf.inference import task as task_module
 from glnet_tf.inference.refining import refine_source
 from glnet_tf.inference.task import Task
 from glnet_tf.inference.video import refine_video, scale_between, starts
 from glnet_tf.models.glnet import both_ways
 from glnet_tf.refinement.history import History
 from glnet_tf.refinement.runner import Refined
-from glnet_tf.structures import LossReport, Predictions, Snippet
+from glnet_tf.structures import LossReport, Predictions, Snippet, merge, split
 from glnet_tf.training.checkpoints import Architecture
 from glnet_tf.training.weights import load_model
 
@@ -43,15 +44,16 @@ class Told:
 
     calls = 0
 
-    def __init__(self, model, loss, config, frames=3):
-        self.config, self.frames = config, frames
+    def __init__(self, model, loss, config, frames=3, size=None, image_size=None):
+        self.config, self.frames, self.size = config, frames, size
         Told.calls = 0
 
     def __call__(self, snippet: Snippet, outputs_only: bool = False) -> Refined:
         Told.calls += 1
         scale = 1.0 + Told.calls
         count, frames = snippet.images.shape[:2]
-        disparity = 0.1 + tf.reduce_mean(snippet.images, axis=-1, keepdims=True)
+        small = split(tf.image.resize(merge(snippet.images), self.size, method="area"), frames)
+        disparity = 0.1 + tf.reduce_mean(small, axis=-1, keepdims=True)
         step = tf.constant([[0.0] * 4] * 2 + [[0, 0, 0, -1.0], [0.0] * 4])
         rest = tf.eye(4, batch_shape=[count, frames - 1])
         flows = tf.ones([count, 2 * (frames - 1), HEIGHT, WIDTH, 2])
@@ -64,13 +66,12 @@ class Told:
             )
         )
         moving = tf.zeros([count, pairs, HEIGHT, WIDTH, 1])
-        return Refined(initial, final, None, moving, None, history, ("",) * count)
+        return Refined(initial, final, final, None, flows, disparity, moving, None, history, ("",) * count)
 
 
 @pytest.fixture(autouse=True)
 def told(monkeypatch):
-    for module in (refining, video):
-        monkeypatch.setattr(module, "Refiner", Told)
+    monkeypatch.setattr(task_module, "Refiner", Told)
 
 
 def task(model, indices, config: RefinementConfig, name: str = "run") -> Task:

@@ -12,14 +12,16 @@ import tensorflow as tf
 from street_truth import Scene, true_scene
 
 from glnet_tf.config import LossConfig, RefinementConfig
+from glnet_tf.geometry.evidence import Evidence
 from glnet_tf.losses.objective import loss_weights
+from glnet_tf.models.levels import evidence_signature, finest, finest_signature
+from glnet_tf.models.observation import frame_evidence
 from glnet_tf.refinement.history import PATIENCE, History
 from glnet_tf.refinement.outputs import make_output_refinement
-from glnet_tf.refinement.runner import finest, finest_signature
-from glnet_tf.structures import Predictions, Snippet, snippet_signature
+from glnet_tf.structures import Predictions, Snippet, merge, snippet_signature, split
 
 SIZE = (64, 224)
-LOSS = LossConfig(depth_smoothness=0.02, flow_smoothness=0.1, agreement=0.1, rigid_mask=True, epipolar_mask=True)
+LOSS = LossConfig(evidence=0.5, depth_smoothness=0.02, flow_smoothness=0.1, rigid_mask=True, epipolar_mask=True)
 
 
 @pytest.fixture(scope="module")
@@ -43,17 +45,29 @@ def refined() -> Callable[..., tuple[Predictions, History, tf.Tensor]]:
     oft = make_output_refinement(weights, LOSS, SimpleNamespace(**variables), free_intrinsics=True)
     signature = snippet_signature(None, None)
     compiled = tf.function(
-        oft, input_signature=[signature, finest_signature(signature), tf.TensorSpec([], tf.int32)], autograph=False
+        oft,
+        input_signature=[
+            signature,
+            finest_signature(signature),
+            evidence_signature(signature),
+            tf.TensorSpec([], tf.int32),
+        ],
+        autograph=False,
     )
 
     def refine(
-        scenes: list[Scene], start: list[Predictions], iterations: int, **settings: float
+        scenes: list[Scene], start: list[Predictions], iterations: int, proved: bool = False, **settings: float
     ) -> tuple[Predictions, History, tf.Tensor]:
         for name, variable in variables.items():
             variable.assign(settings.get(name, defaults[name]))
         together = finest(tf.nest.map_structure(lambda *x: tf.concat(x, axis=0), *start))
         images = tf.concat([scene.images for scene in scenes], axis=0)
-        return compiled(snippet(images, together.intrinsics), together, tf.constant(iterations))
+        found = Evidence(*[tf.zeros_like(together.disparities[0])] * 2)
+        if proved:
+            logarithm = tf.math.log(merge(together.disparities[0]))
+            found, _ = frame_evidence(together.flows[0], together.poses, together.intrinsics, logarithm)
+            found = Evidence(*(split(x, 3) for x in found))
+        return compiled(snippet(images, together.intrinsics), together, found, tf.constant(iterations))
 
     return refine
 
@@ -86,10 +100,10 @@ def test_at_the_truth_it_stays(scenes, refined):
 
 
 def test_a_disturbed_depth_moves_back(scenes, refined):
-    """The objective is that of the snippet alone: no network takes part."""
+    """By the evidence of its flow and by the images: no network takes part."""
     start = [disturbed(scene, 0.6) for scene in scenes]
-    after, history, _ = refined(scenes, start, 30, oft_flow_rate=0.0, oft_pose_rate=0.0)
-    assert np.all(history.total[-1] < 0.9 * history.total[0])
+    after, history, _ = refined(scenes, start, 30, proved=True, oft_flow_rate=0.0, oft_pose_rate=0.0)
+    assert np.all(history.total[-1] < 0.95 * history.total[0])
     for row, (scene, before) in enumerate(zip(scenes, start)):
         assert depth_error(scene, after, row) < depth_error(scene, before) / 2
 

@@ -100,8 +100,8 @@ def test_the_weights_are_restored_after_an_interruption(model, refiner, monkeypa
     before = values(model)
     original = ParameterRefinement.run
 
-    def interrupted(self: ParameterRefinement, snippet: Snippet) -> None:
-        original(self, snippet)
+    def interrupted(self: ParameterRefinement, *observed: object) -> None:
+        original(self, *observed)
         assert not same(before, values(model))
         raise error
 
@@ -115,7 +115,7 @@ def test_the_weights_are_restored_after_an_interruption(model, refiner, monkeypa
 def test_nothing_is_left_of_parameters_that_are_not_finite(model, refiner, monkeypatch):
     before = values(model)
     original = ParameterRefinement.run
-    monkeypatch.setattr(ParameterRefinement, "run", lambda self, snippet: (original(self, snippet)[0], False))
+    monkeypatch.setattr(ParameterRefinement, "run", lambda self, *observed: (original(self, *observed)[0], False))
     monkeypatch.setattr(refiner, "config", dataclasses.replace(refiner.config, policy="sequence"))
     refined = refiner(moving())
     assert refined.reasons == ("the objective is not finite",) and same(before, values(model))

@@ -1,0 +1,135 @@
+"""Evidence: what flow proves about inverse depth, and how far it may be believed (ours).
+
+It is taken from the networks' own flow, once, and never from flow that is being optimised: an optimisation that makes
+flow and its return agree destroys the only sign of their errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from glnet_tf.geometry.camera import pixel_grid
+from glnet_tf.geometry.ground import Ground, fit_ground, plane_disparity
+from glnet_tf.geometry.sampling import warp
+from glnet_tf.geometry.triangulation import triangulate
+
+# Pixels of the size that flow is given at: how far a return may end from its start, and a match from its epipolar line,
+# before it has a third of its weight; the errors of flow along the line, and a parallax that drowns in them.
+RETURN_ERROR, EPIPOLAR_ERROR, PARALLAX_ERROR, LEAST_PARALLAX = 0.3, 0.5, 1.0, 0.3
+# What contradicts the network's inverse depth by this factor (its logarithm) has a quarter of its weight: it moves by
+# itself, or is no match; is no ground, with a sharper edge.
+CONTRADICTION, GROUND_CONTRADICTION = 0.35, 0.25
+# Of two pairs that see the same point; and the share of a pair's weight that another must see to give it its scale.
+DISAGREEMENT, LEAST_COMMON = 0.1, 0.05
+# Where the ground is no more than what evidence farther off continues to.
+GROUND_WEIGHT = 0.1
+CENTRE_ITERATIONS = 8
+
+
+class Evidence(NamedTuple):
+    """What is proved about the depth of a frame, up to one factor for the image; constants.
+
+    Attributes:
+      log_disparity: [N, H, W, 1] logarithm of inverse depth; without meaning where the weight is 0.
+      weight: [N, H, W, 1] how far it may be believed, from 0 to 1.
+    """
+
+    log_disparity: tf.Tensor
+    weight: tf.Tensor
+
+
+def pair_evidence(flow: tf.Tensor, opposite: tf.Tensor, intrinsics: tf.Tensor, pose: tf.Tensor) -> Evidence:
+    """Returns what ordered pairs (a, b) prove about frame a; no gradient passes.
+
+    Flow on bare ground is a guess from its surroundings that falls short of fast motion. Texture does not tell it from
+    a match, but its return does: the guess made in frame b starts from other surroundings.
+
+    Args:
+      flow, opposite: [N, H, W, 2] F_ab and F_ba of the networks, pixels, at a size at which they are exact.
+      intrinsics: [N, 3, 3] K, in pixels of this size, of both frames.
+      pose: [N, 4, 4] T_ab; the unit of its translation is that of the depth.
+    """
+    flow, opposite, intrinsics, pose = (tf.stop_gradient(x) for x in (flow, opposite, intrinsics, pose))
+    returned, valid = warp(opposite, pixel_grid(tf.shape(flow)[1], tf.shape(flow)[2], flow.dtype) + flow)
+    return_error = tf.norm(flow + returned, axis=-1, keepdims=True)
+    found = triangulate(flow, intrinsics, pose)
+    certain = tf.exp(-tf.square(return_error / RETURN_ERROR) - tf.square(found.misfit / EPIPOLAR_ERROR))
+    clear = found.parallax > LEAST_PARALLAX
+    parallax, slope = tf.where(clear, found.parallax, 1.0), tf.where(clear, found.slope, 1.0)
+    weight = tf.where(clear, valid * certain * tf.square(parallax / (PARALLAX_ERROR + parallax)), 0.0)
+    return Evidence(tf.math.log(parallax / slope), weight)
+
+
+def robust_centre(values: tf.Tensor, weight: tf.Tensor, tolerance: float) -> tf.Tensor:
+    """Returns the weighted centre of each map by Geman and McClure's weights, [N, 1, 1, 1]; 0 for an empty one.
+
+    Args:
+      values, weight: [N, H, W, 1].
+      tolerance: distance from the centre at which a value has a quarter of its weight, at the end; four times as much
+        at the start, which the mean of all gives.
+    """
+    centre = _mean(values, weight)
+    for iteration in range(CENTRE_ITERATIONS):
+        wide = tolerance * max(1.0, 4.0 - iteration)
+        centre = _mean(values, weight / tf.square(1 + tf.square((values - centre) / wide)))
+    return centre
+
+
+def _mean(values: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
+    summed, total = (tf.reduce_sum(x, axis=[1, 2, 3], keepdims=True) for x in (weight * values, weight))
+    return tf.math.divide_no_nan(summed, total)
+
+
+def merged_evidence(pairs: Sequence[Evidence], log_disparity: tf.Tensor) -> tuple[Evidence, list[tf.Tensor]]:
+    """Returns what all pairs of a frame prove together, in the network's scale.
+
+    Args:
+      pairs: of frame a with each of its neighbours.
+      log_disparity: [N, H, W, 1] logarithm of the network's inverse depth.
+
+    Returns:
+      the evidence, without what contradicts the network by far; and for each pair [N, 1, 1, 1], the logarithm of the
+      factor by which its translation has to be multiplied to fit the network's depth.
+    """
+    summed, total = tf.zeros_like(log_disparity), tf.zeros_like(log_disparity)
+    scales: list[tf.Tensor] = []
+    for pair in pairs:
+        scale = robust_centre(pair.log_disparity - log_disparity, pair.weight, CONTRADICTION)
+        if scales:
+            # Where it sees what the first pair sees, the two must agree better than the network agrees with either.
+            common = pair.weight * pairs[0].weight
+            between = robust_centre(pair.log_disparity - pairs[0].log_disparity, common, DISAGREEMENT)
+            shared, all_of_it = (tf.reduce_sum(x, axis=[1, 2, 3], keepdims=True) for x in (common, pair.weight))
+            scale = tf.where(shared > LEAST_COMMON * all_of_it, scales[0] + between, scale)
+        scales.append(scale)
+        ratio = pair.log_disparity - log_disparity - scale
+        weight = pair.weight / tf.square(1 + tf.square(ratio / CONTRADICTION))
+        summed, total = summed + weight * ratio, total + weight
+    ratio = tf.math.divide_no_nan(summed, total)
+    return Evidence(log_disparity + ratio, tf.minimum(total, 1.0)), scales
+
+
+def with_ground(found: Evidence, log_disparity: tf.Tensor, intrinsics: tf.Tensor) -> tuple[Evidence, Ground]:
+    """Returns evidence that continues along the ground, where flow proves nothing near the camera; and the ground.
+
+    Inverse depth of a plane is linear in the pixel: a plane through what is certain on the road ahead says how near the
+    bare road before the wheels is. Only where the network sees about that depth is there ground.
+
+    Args:
+      found: in the network's scale, from merged_evidence.
+      log_disparity: [N, H, W, 1] logarithm of the network's inverse depth.
+      intrinsics: [N, 3, 3] K in pixels of this size.
+    """
+    ground = fit_ground(tf.exp(found.log_disparity), found.weight, intrinsics)
+    plane = plane_disparity(ground.normal, intrinsics, tf.shape(log_disparity)[1], tf.shape(log_disparity)[2])
+    seen = (plane > 0) & ground.found[:, tf.newaxis, tf.newaxis, tf.newaxis]
+    ratio = tf.math.log(tf.where(seen, plane, 1.0)) - log_disparity
+    unproved = tf.where(seen, GROUND_WEIGHT * (1 - found.weight), 0.0)
+    weight = unproved / tf.square(1 + tf.pow(ratio / GROUND_CONTRADICTION, 4))
+    # What stands on the ground is where the network sees it: the ground about it must not spread there.
+    total = found.weight + unproved
+    summed = found.weight * (found.log_disparity - log_disparity) + weight * ratio
+    return Evidence(log_disparity + tf.math.divide_no_nan(summed, total), total), ground

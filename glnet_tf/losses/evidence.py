@@ -1,0 +1,40 @@
+"""Depth held to evidence: to what flow and motion prove of it (ours, after Zhao et al., CVPR 2020)."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from glnet_tf.geometry.evidence import CONTRADICTION, Evidence, robust_centre
+
+# What a scale that differs from the evidence's costs, relative to its logarithm. Of the scale evidence says nothing,
+# but all images of a camera should be given in one.
+SCALE = 0.05
+
+
+def evidence_loss(disparities: tuple[tf.Tensor, ...], found: Evidence) -> tf.Tensor:
+    """Returns the weighted mean of C log(1 + e / C), e the error of log inverse depth about one scale an image, [N].
+
+    Every level, enlarged to the evidence's size, counts half of the next finer one. The kernel leaves what is far off,
+    as it moves by itself or is no match, rather as it is. Evidence is held constant: depth cannot satisfy it by making
+    flow and motion give up what they know.
+
+    Args:
+      disparities: [N, h, w, 1] inverse depth at every level, or at the finest only.
+      found: [N, H, W, 1] at the finest level's size.
+
+    Source: after Zhao, Liu, Shu, Liu, "Towards Better Generalization: Joint Depth-Pose Learning without PoseNet", CVPR
+    2020.
+    """
+    size = tf.shape(found.weight)[1:3]
+    total = tf.reduce_sum(found.weight, axis=[1, 2, 3])
+
+    def mean(values: tf.Tensor) -> tf.Tensor:
+        return tf.math.divide_no_nan(tf.reduce_sum(found.weight * values, axis=[1, 2, 3]), total)
+
+    terms = []
+    for level, disparity in enumerate(disparities):
+        ratio = tf.math.log(tf.image.resize(disparity, size) if level else disparity) - found.log_disparity
+        centre = tf.stop_gradient(robust_centre(ratio, found.weight, CONTRADICTION))
+        error = CONTRADICTION * tf.math.log1p(tf.abs(ratio - centre) / CONTRADICTION)
+        terms.append((mean(error) + SCALE * tf.abs(mean(ratio))) / 2.0**level)
+    return tf.add_n(terms)

@@ -1,0 +1,58 @@
+"""Predictions with and without their coarser levels."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from glnet_tf.geometry.evidence import Evidence
+from glnet_tf.geometry.sampling import pyramid
+from glnet_tf.structures import SCALES, Predictions, Snippet, merge, split
+
+
+def with_levels(disparity: tf.Tensor, flow: tf.Tensor, poses: tf.Tensor, intrinsics: tf.Tensor) -> Predictions:
+    """Returns predictions whose levels all follow from the finest.
+
+    Args:
+      disparity: [B, F, H, W, 1] inverse depth.
+      flow: [B, P, H, W, 2] pixels.
+      poses, intrinsics: [B, P, 4, 4], [B, 3, 3].
+    """
+    return Predictions(
+        disparities=disparity_levels(disparity),
+        flows=tuple(split(x, flow.shape[1]) / 2.0**s for s, x in enumerate(pyramid(merge(flow), SCALES))),
+        poses=poses,
+        intrinsics=intrinsics,
+    )
+
+
+def disparity_levels(disparity: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    """Returns inverse depth, [B, F, h, w, 1], at every level from that at the finest."""
+    return tuple(split(x, disparity.shape[1]) for x in pyramid(merge(disparity), SCALES))
+
+
+def finest(predictions: Predictions) -> Predictions:
+    """Returns predictions without their coarser levels."""
+    return predictions._replace(disparities=predictions.disparities[:1], flows=predictions.flows[:1])
+
+
+def finest_signature(signature: Snippet) -> Predictions:
+    """Returns the shapes of what `finest` gives for a batch of this signature."""
+    _, frames, height, width, _ = signature.images.shape
+    pairs = 2 * (frames - 1)
+    return Predictions(
+        disparities=(tf.TensorSpec([None, frames, height, width, 1]),),
+        flows=(tf.TensorSpec([None, pairs, height, width, 2]),),
+        poses=tf.TensorSpec([None, pairs, 4, 4]),
+        intrinsics=tf.TensorSpec([None, 3, 3]),
+    )
+
+
+def evidence_signature(signature: Snippet) -> Evidence:
+    """Returns the shapes of evidence about the frames of a batch of this signature, [B, F, H, W, 1]."""
+    _, frames, height, width, _ = signature.images.shape
+    return Evidence(*[tf.TensorSpec([None, frames, height, width, 1])] * 2)
+
+
+def size_of(maps: tf.Tensor) -> list[int | tf.Tensor]:
+    """Returns height and width of [B, K, H, W, C], as numbers where the graph knows them."""
+    return [known or tf.shape(maps)[axis] for axis, known in enumerate(maps.shape) if axis in (2, 3)]

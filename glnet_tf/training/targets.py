@@ -1,0 +1,239 @@
+"""Targets for DepthNet: what the evidence of a teacher's flow proves about every frame, computed once and kept (ours).
+
+The teacher is a trained model: its FlowNet gives the evidence, its DepthNet tells where the ground is and what moves by
+itself. A network that has learned from its targets can be the next teacher.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from glnet_tf.config import DataConfig
+from glnet_tf.data.augment import change_colours, draw_colour_change, zoom
+from glnet_tf.data.base import Source
+from glnet_tf.data.formats import write_bytes
+from glnet_tf.data.pipeline import batches
+from glnet_tf.data.work import check_space, make_folder, progress_bar
+from glnet_tf.errors import DataError
+from glnet_tf.geometry.evidence import Evidence
+from glnet_tf.models.glnet import GLNet
+from glnet_tf.models.observation import Size, predicted_with_evidence
+from glnet_tf.models.sizes import depth_size, flow_size
+from glnet_tf.structures import MIDDLE, Snippet, split
+
+VERSION = 1
+# A frame with a smaller mean weight proves too little: the camera stood.
+LEAST_MEAN_WEIGHT = 0.03
+# Targets are in a unit in which a camera of this focal length is HEIGHT above the ground: one scale for all frames, and
+# what looks alike is equally far, whatever the lens. FOCAL is relative to the root of the image's pixels.
+HEIGHT, FOCAL = 0.22, 1.04
+BYTES_PER_PIXEL = 6  # three of the image, two of the target, one of its weight
+
+
+class Targets(NamedTuple):
+    """Targets of the middle frames of snippets that have images of one size.
+
+    Attributes:
+      images: [N, H, W, 3] uint8.
+      log_disparity: [N, H, W] float16, logarithm of inverse depth in the teacher's scale.
+      weight: [N, H, W] uint8, 255: certain.
+      shift: [N] what brings its logarithm to the unit of HEIGHT and FOCAL.
+      size: (h, w) at which DepthNet sees these images.
+      usable: the frames that prove enough.
+    """
+
+    images: np.ndarray
+    log_disparity: np.ndarray
+    weight: np.ndarray
+    shift: np.ndarray
+    size: Size
+    usable: np.ndarray
+
+
+def make_targets(
+    model: GLNet, digest: str, source: Source, data: DataConfig, flow_scale: float, folder: Path
+) -> list[Targets]:
+    """Returns targets for the middle frame of every snippet of a source, one group for each size of images.
+
+    What was computed before is read; an interrupted computation goes on.
+
+    Args:
+      model: the teacher.
+      digest: names the teacher's weights.
+      source: of the snippets.
+      data: the size of the images that the student sees, whose shape each source keeps.
+      flow_scale: size at which the teacher sees them, relative to the student's.
+      folder: of all targets; those of this teacher and source get one of their own in it, named by what they depend on.
+
+    Raises:
+      DataError: the disk has no room.
+    """
+    trained = (data.image_height, data.image_width)
+    sizes = [depth_size(trained, [shape]) for shape in source.shapes]
+    camera_of = [int(source.load(tf.constant(i, tf.int64))[2]) for i in range(len(source))]
+    groups = {size: [i for i, camera in enumerate(camera_of) if sizes[camera] == size] for size in dict.fromkeys(sizes)}
+    identity = {"version": VERSION, "teacher": digest, "flow_scale": flow_scale, "sizes": list(groups)}
+    identity["frames"] = [source.files(i)[1] for i in range(len(source))]
+    name = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
+    folder = make_folder(folder / name, "cache_dir")
+    return [
+        _group(model, source, data, numbers, size, flow_size(size, flow_scale), folder)
+        for size, numbers in groups.items()
+        if numbers
+    ]
+
+
+def _group(
+    model: GLNet, source: Source, data: DataConfig, numbers: list[int], size: Size, large: Size, folder: Path
+) -> Targets:
+    count, (height, width) = len(numbers), large
+    stem = f"{size[0]}x{size[1]}"
+    arrays = {
+        name: _array(folder / f"{stem}_{name}.npy", dtype, (count, height, width, *rest))
+        for name, dtype, rest in (("images", "u1", (3,)), ("log_disparity", "f2", ()), ("weight", "u1", ()))
+    }
+    known = _array(folder / f"{stem}_known.npy", "f4", (count,))
+    done_file = folder / f"{stem}_done.json"
+    done = json.loads(done_file.read_text()) if done_file.exists() else 0
+    if done < count:
+        check_space(folder, (count - done) * height * width * BYTES_PER_PIXEL)
+    observe = tf.function(lambda snippet: _middle_targets(model, snippet, size), autograph=False)
+    data = dataclasses.replace(data, image_height=height, image_width=width)
+    with progress_bar(count, f"targets {stem}", "frame", done) as bar:
+        bar.set_postfix_str(f"{count * height * width * BYTES_PER_PIXEL / 1e9:.1f} GB")
+        place = {index: row for row, index in enumerate(numbers)}
+        for snippet in batches(source, data, numbers[done:]) if done < count else ():
+            found = observe(snippet)
+            for i, index in enumerate(snippet.index.numpy()):
+                row = place[int(index)]
+                arrays["images"][row] = np.round(255 * snippet.images[i, MIDDLE])
+                arrays["log_disparity"][row], known[row] = found[0][i], found[2][i]
+                arrays["weight"][row] = np.round(255 * found[1][i])
+            done = place[int(snippet.index[-1])] + 1
+            for array in (*arrays.values(), known):
+                array.flush()
+            write_bytes(done_file, json.dumps(done).encode())
+            bar.update(done - bar.n)
+    shift = np.where(np.isfinite(known), known, np.nanmedian(known) if np.isfinite(known).any() else 0.0)
+    means = arrays["weight"][:, ::4, ::4].reshape(count, -1).mean(axis=1) / 255
+    return Targets(**arrays, shift=shift.astype(np.float32), size=size, usable=np.nonzero(means > LEAST_MEAN_WEIGHT)[0])
+
+
+def _array(file: Path, dtype: str, shape: tuple[int, ...]) -> np.memmap:
+    """An array in a file, made if need be."""
+    if file.exists():
+        found = np.load(file, mmap_mode="r+", allow_pickle=False)
+        if found.shape == shape and found.dtype == np.dtype(dtype):
+            return found
+    return np.lib.format.open_memmap(file, "w+", dtype, shape)
+
+
+def _middle_targets(model: GLNet, snippet: Snippet, size: Size) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Of the middle frames: logarithm of inverse depth and weight, [B, H, W]; the shift to HEIGHT and FOCAL, [B]."""
+    seen, found, ground, _ = predicted_with_evidence(model, snippet, size)
+    frames = snippet.images.shape[1]
+    log_disparity, weight = (split(x, frames)[:, MIDDLE, ..., 0] for x in found)
+    normal, is_ground = (split(x, frames)[:, MIDDLE] for x in (ground.normal, ground.found))
+    focal = seen.intrinsics[:, 0, 0] * size[1] / tf.cast(tf.shape(snippet.images)[3], tf.float32)
+    shift = tf.math.log(focal / (FOCAL * math.sqrt(size[0] * size[1]))) - tf.math.log(HEIGHT * tf.norm(normal, axis=-1))
+    return log_disparity, weight, tf.where(is_ground, shift, float("nan"))
+
+
+def order_of_epoch(groups: list[Targets], batch_size: int, seed: int, epoch: int) -> list[tuple[int, np.ndarray]]:
+    """Returns the batches of an epoch: the number of a group and [batch_size] of its frames, each at most once."""
+    rng = np.random.default_rng([seed, epoch])
+    found = []
+    for number, group in enumerate(groups):
+        frames = rng.permutation(group.usable)
+        whole = len(frames) // batch_size * batch_size
+        found += [(number, part) for part in frames[:whole].reshape(-1, batch_size)]
+    return [found[i] for i in rng.permutation(len(found))]
+
+
+def target_batches(groups: list[Targets], data: DataConfig, seed: int, start: int) -> tf.data.Dataset:
+    """Returns augmented batches for ever, from the one with number `start` on: images [B, h, w, 3] and Evidence.
+
+    Raises:
+      DataError: there are too few frames for one batch.
+    """
+    per_epoch = len(order_of_epoch(groups, data.batch_size, seed, 0))
+    if not per_epoch:
+        raise DataError(
+            f"--batch_size={data.batch_size}: fewer frames of one size prove enough of their depth; give a smaller "
+            "batch, or data in which the camera moves"
+        )
+
+    def raw() -> Iterator[tuple]:
+        for number in itertools.count(start):
+            epoch, place = divmod(number, per_epoch)
+            if not place or number == start:
+                batches = order_of_epoch(groups, data.batch_size, seed, epoch)
+            which, frames = batches[place]
+            group, frames = groups[which], np.sort(frames)
+            seeds = np.stack([np.full(len(frames), seed), number * data.batch_size + np.arange(len(frames))], axis=1)
+            yield (
+                *(x[frames] for x in (group.images, group.log_disparity, group.weight, group.shift)),
+                seeds,
+                group.size,
+            )
+
+    signature = (
+        tf.TensorSpec([None, None, None, 3], tf.uint8),
+        tf.TensorSpec([None, None, None], tf.float16),
+        tf.TensorSpec([None, None, None], tf.uint8),
+        tf.TensorSpec([None], tf.float32),
+        tf.TensorSpec([None, 2], tf.int64),
+        tf.TensorSpec([2], tf.int32),
+    )
+
+    def augmented(*batch: tf.Tensor) -> tuple[tf.Tensor, Evidence]:
+        *rows, size = batch
+        maps = tf.map_fn(lambda row: _augmented(row, size, data), tuple(rows), fn_output_signature=tf.float32)
+        images, weighted, weight = tf.split(maps, [3, 1, 1], axis=-1)
+        return images, Evidence(tf.math.divide_no_nan(weighted, weight), weight)
+
+    dataset = tf.data.Dataset.from_generator(raw, output_signature=signature)
+    return dataset.map(augmented, tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
+
+
+def _augmented(row: tuple[tf.Tensor, ...], size: tf.Tensor, data: DataConfig) -> tf.Tensor:
+    """[h, w, 5]: a part of an image, in other colours, and of its target times weight, and weight; mirrored or not."""
+    image, log_disparity, weight, shift, seed = row
+    weight = tf.cast(weight, tf.float32)[..., tf.newaxis] / 255
+    target = tf.cast(log_disparity, tf.float32)[..., tf.newaxis] + shift
+    maps = tf.concat([tf.cast(image, tf.float32) / 255, target * weight, weight], axis=-1)[tf.newaxis]
+    part, _ = zoom(maps, tf.zeros([3, 3]), seed, data.zoom)
+    longer = tf.math.log(tf.cast(tf.shape(maps)[2] / tf.shape(part)[2], tf.float32))
+    image, target, weight = tf.split(tf.image.resize(part, size, method="area"), [3, 1, 1], axis=-1)
+    if data.colour:
+        image = change_colours(image, *draw_colour_change(seed + [1, 0], data.colour))
+    maps = tf.concat([image, target + longer * weight, weight], axis=-1)[0]
+    mirrored = data.flip & (tf.random.stateless_uniform([], seed) < 0.5)
+    return tf.cond(mirrored, lambda: tf.reverse(maps, [1]), lambda: maps)
+
+
+def whole_targets(groups: list[Targets], most: int) -> Iterator[tuple[tf.Tensor, Evidence]]:
+    """Yields whole frames, evenly spread and at most so many of each group, one by one: [1, h, w, 3] and evidence."""
+    for group in groups:
+        rows = group.usable[np.linspace(0, len(group.usable) - 1, min(most, len(group.usable))).astype(int)]
+        for row in rows:
+            weight = tf.constant(group.weight[row], tf.float32)[tf.newaxis, ..., tf.newaxis] / 255
+            target = tf.constant(group.log_disparity[row].astype(np.float32) + group.shift[row])
+            maps = (
+                tf.constant(group.images[row : row + 1], tf.float32) / 255,
+                target[tf.newaxis, ..., tf.newaxis],
+                weight,
+            )
+            maps = tf.concat([maps[0], maps[1] * weight, weight], axis=-1)
+            image, weighted, weight = tf.split(tf.image.resize(maps, group.size, method="area"), [3, 1, 1], axis=-1)
+            yield image, Evidence(tf.math.divide_no_nan(weighted, weight), weight)

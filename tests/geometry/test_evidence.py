@@ -1,0 +1,218 @@
+"""Evidence of inverse depth: the rendered street's own, by hand, and merged over pairs and the ground."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy.optimize import minimize_scalar
+from street_truth import true_scene
+
+from glnet_tf.geometry.evidence import (
+    CONTRADICTION,
+    EPIPOLAR_ERROR,
+    GROUND_CONTRADICTION,
+    GROUND_WEIGHT,
+    LEAST_PARALLAX,
+    PARALLAX_ERROR,
+    RETURN_ERROR,
+    Evidence,
+    merged_evidence,
+    pair_evidence,
+    robust_centre,
+    with_ground,
+)
+from glnet_tf.structures import REVERSE
+
+FOCAL, CX, CY = 100.0, 50.0, 25.0
+K = np.array([[[FOCAL, 0, CX], [0, FOCAL, CY], [0, 0, 1]]], np.float32)
+SIZE = (51, 101)
+Y, X = np.mgrid[: SIZE[0], : SIZE[1]].astype(np.float32)
+
+
+def maps(values: np.ndarray | float) -> tf.Tensor:
+    """[1, H, W, 1] of [H, W] or of a number."""
+    return tf.constant(np.broadcast_to(np.asarray(values, np.float32), SIZE)[np.newaxis, ..., np.newaxis])
+
+
+def map_of(tensor: tf.Tensor) -> np.ndarray:
+    return tensor.numpy()[0, ..., 0]
+
+
+def believed(parallax: np.ndarray | float) -> np.ndarray | float:
+    return (parallax / (PARALLAX_ERROR + parallax)) ** 2
+
+
+def sideways(u: float, v: float, length: float = 1.0, returned: float = 0.0) -> Evidence:
+    """Of a flow that is the same everywhere, whose return ends so far off, by a camera that moves along x."""
+    flow = tf.constant(np.broadcast_to(np.float32([u, v]), (1, *SIZE, 2)))
+    pose = np.eye(4, dtype=np.float32)[np.newaxis].copy()
+    pose[0, 0, 3] = length
+    return pair_evidence(flow, returned * np.float32([0.6, 0.8]) - flow, K, pose)
+
+
+@pytest.fixture(scope="module")
+def street():
+    """Flow, return, K and T of the four pairs, with log inverse depth and the mask of what is not occluded."""
+    scene = true_scene((64, 224))
+    flows, truth = scene.truth.flows[0][0], scene.truth
+    given = flows, tf.gather(flows, REVERSE), tf.repeat(truth.intrinsics, 4, axis=0), truth.poses[0]
+    logarithm = np.log(tf.gather(truth.disparities[0][0], (0, 1, 1, 2)).numpy())
+    return given, logarithm, scene.static.numpy() > 0, scene.smooth.numpy() > 0
+
+
+@pytest.fixture(scope="module")
+def exact(street):
+    return pair_evidence(*street[0])
+
+
+def test_the_flow_of_a_street_proves_its_depth(street, exact):
+    (flow, _, intrinsics, pose), truth, static, smooth = street
+    known = static & (exact.weight.numpy() > 0)
+    assert known.mean() > 0.5
+    np.testing.assert_allclose(exact.log_disparity.numpy()[known], truth[known], atol=1e-3)
+    # Parallax: how far a pixel ends from where its point would if it were infinitely far.
+    y, x = np.mgrid[:64, :224]
+    pixels = np.stack([x, y, np.ones_like(x)], axis=-1)
+    for k, (matrix, motion) in enumerate(zip(intrinsics.numpy(), pose.numpy())):
+        far = pixels @ (matrix @ motion[:3, :3] @ np.linalg.inv(matrix)).T
+        parallax = np.linalg.norm(pixels[..., :2] + flow[k].numpy() - far[..., :2] / far[..., 2:], axis=-1)
+        seen = smooth[k, ..., 0] & (np.abs(parallax - LEAST_PARALLAX) > 0.01)
+        expected = np.where(parallax > LEAST_PARALLAX, believed(parallax), 0)
+        np.testing.assert_allclose(map_of(exact.weight[k : k + 1])[seen], expected[seen], rtol=0.02, atol=1e-6)
+
+
+def test_a_return_that_ends_elsewhere_counts_less():
+    off = [map_of(sideways(10, 0, returned=by).weight)[10, 30] for by in (0, RETURN_ERROR, 2 * RETURN_ERROR)]
+    np.testing.assert_allclose(off, believed(10) * np.exp([0, -1, -4]), rtol=1e-4)
+
+
+def test_a_match_off_its_epipolar_line_counts_less():
+    off = [map_of(sideways(10, v).weight)[10, 30] for v in (0, EPIPOLAR_ERROR, -2 * EPIPOLAR_ERROR)]
+    np.testing.assert_allclose(off, believed(10) * np.exp([0, -1, -4]), rtol=1e-4)
+    np.testing.assert_allclose(map_of(sideways(10, EPIPOLAR_ERROR).log_disparity), np.log(0.1), atol=1e-4)
+
+
+def test_what_leads_out_of_the_image_proves_nothing():
+    weight = map_of(sideways(10, 0).weight)
+    assert np.all(weight[:, -10:] == 0) and np.all(weight[:, :-10] > 0.8)
+
+
+@pytest.mark.parametrize("flow, length", [(LEAST_PARALLAX - 1e-3, 1), (0, 1), (-5, 1), (5, 0), (0, 0)])
+def test_too_little_parallax_proves_nothing(flow, length):
+    found = sideways(flow, 0, length)
+    assert np.all(found.weight.numpy() == 0) and np.all(np.isfinite(found.log_disparity))
+    np.testing.assert_allclose(map_of(sideways(0.31, 0).weight)[10, 30], believed(0.31), rtol=1e-3)
+
+
+def test_no_gradient_passes(street):
+    given = [tf.identity(x) for x in street[0]]
+    with tf.GradientTape() as tape:
+        tape.watch(given)
+        found = pair_evidence(*given)
+        total = tf.reduce_sum(found.log_disparity * found.weight)
+    assert tape.gradient(total, given) == [None] * 4
+
+
+def test_the_robust_centre_is_a_minimum_of_geman_and_mcclures_kernel():
+    generator, tolerance = np.random.default_rng(0), 0.35
+    values, weight = generator.normal(2, 0.1, SIZE), generator.uniform(0.2, 1, SIZE)
+    outlying = generator.random(SIZE) < 0.3
+    values[outlying] += generator.uniform(0.8, 3, outlying.sum())
+
+    def cost(centre):
+        square = ((values - centre) / tolerance) ** 2
+        return np.sum(weight * square / (1 + square))
+
+    expected = minimize_scalar(cost, bounds=(1.5, 2.5), method="bounded", options={"xatol": 1e-6}).x
+    assert abs(expected - 2) < 0.02 < 0.3 < np.mean(values) - 2
+    np.testing.assert_allclose(robust_centre(maps(values), maps(weight), tolerance), [[[[expected]]]], atol=1e-3)
+
+
+def test_the_robust_centre_by_hand():
+    values, weight = np.zeros((2, *SIZE))
+    values[3, 4:6], weight[3, 4:6] = (1.0, 1.4), (3, 1)
+    two = tf.concat([maps(values), maps(7.0)], axis=0), tf.concat([maps(weight), maps(0.0)], axis=0)
+    np.testing.assert_allclose(robust_centre(*two, 1e3), [[[[1.1]]], [[[0]]]], rtol=1e-5)  # the mean; nothing
+    values[3, 5] = 10
+    np.testing.assert_allclose(robust_centre(maps(values), maps(weight), 0.35), [[[[1]]]], atol=1e-4)
+    # The mean of all is next to a few that are wrong.
+    values[3, 4:7], weight[3, 4:7] = (0, 1, 0.35), (60, 35, 5)
+    assert abs(robust_centre(maps(values), maps(weight), 0.1)) < 0.01
+
+
+NETWORK = (0.2 * np.sin(X / 15) + 0.02 * Y - 2).astype(np.float32)
+
+
+def test_merged_evidence_is_in_the_networks_scale():
+    first = Evidence(maps(NETWORK + 0.7), maps(0.5))
+    second = Evidence(maps(NETWORK - 1.1), maps(np.where(X < 50, 0.8, 0)))
+    found, scales = merged_evidence([first, second], maps(NETWORK))
+    np.testing.assert_allclose([map_of(scale) for scale in scales], [[[0.7]], [[-1.1]]], atol=1e-5)
+    np.testing.assert_allclose(map_of(found.log_disparity), NETWORK, atol=1e-5)
+    np.testing.assert_allclose(map_of(found.weight), np.where(X < 50, 1, 0.5), atol=1e-5)  # at most 1
+
+
+def test_what_moves_by_itself_loses_its_weight():
+    block = (abs(X - 30) < 8) & (abs(Y - 20) < 6)
+    pairs = [Evidence(maps(NETWORK + s + block), maps(1)) for s in (0.7, -1.1)]
+    found, scales = merged_evidence(pairs, maps(NETWORK))
+    np.testing.assert_allclose([map_of(scale) for scale in scales], [[[0.7]], [[-1.1]]], atol=0.01)
+    weight = map_of(found.weight)
+    np.testing.assert_allclose(weight[block], 2 / (1 + CONTRADICTION**-2) ** 2, rtol=0.05)
+    assert np.max(weight[block]) < 0.03 and np.all(weight[~block] == 1)
+    np.testing.assert_allclose(map_of(found.log_disparity)[~block], NETWORK[~block], atol=0.01)
+
+
+def test_a_pair_is_aligned_to_the_first_where_both_see():
+    """Where the second pair sees, the network is wrong by 0.3: the first pair, which sees all, tells its scale."""
+    side = X > 75
+    first, second = (Evidence(maps(NETWORK + 0.3 * side + s), maps(w)) for s, w in ((0.7, 1), (-1.1, side)))
+    scales = merged_evidence([first, second], maps(NETWORK))[1]
+    np.testing.assert_allclose(map_of(scales[1] - scales[0]), [[-1.8]], atol=1e-4)
+    apart = first._replace(weight=maps(~side))
+    scales = merged_evidence([apart, second], maps(NETWORK))[1]
+    np.testing.assert_allclose([map_of(scale) for scale in scales], [[[0.7]], [[-0.8]]], atol=1e-4)
+
+
+def test_pairs_of_a_street_get_one_scale(street, exact):
+    """The middle frame's pairs, as if the lengths of both translations were unknown."""
+    truth, moves = tf.constant(street[1][1:2]), ~(street[2][1:2] | street[2][2:3])
+    pairs = [Evidence(exact.log_disparity[k : k + 1] + by, exact.weight[k : k + 1]) for k, by in ((1, 0.3), (2, -0.5))]
+    found, scales = merged_evidence(pairs, truth)
+    np.testing.assert_allclose([map_of(scale) for scale in scales], [[[0.3]], [[-0.5]]], atol=0.01)
+    error = np.abs(found.log_disparity - truth)[~moves & (found.weight.numpy() > 0.1)]
+    assert np.median(error) < 0.01 and np.mean(error > 0.05) < 0.03
+
+
+def ground(network: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Log inverse depth of a level road 1.6 below the camera, and what with_ground makes of it seen with a weight."""
+    plane = np.log(np.maximum((Y - CY) / FOCAL / 1.6, 1e-3))
+    seen = np.where(weight > 0, plane, plane + network)
+    found, _ = with_ground(Evidence(maps(seen), maps(weight)), maps(plane + network), K)
+    return plane, map_of(found.log_disparity), map_of(found.weight)
+
+
+AHEAD, NEAR = (Y > 30) & (Y < 38), Y >= 40
+
+
+def test_the_ground_continues_to_the_bare_road_where_the_network_sees_it():
+    bare = NEAR & (X >= 30) & (X <= 70)
+    factor = np.select([bare, NEAR & (X < 30), NEAR], [1.1, 2, 0.5], 1)  # too near; an obstacle; a hole
+    plane, found, weight = ground(np.log(factor), AHEAD.astype(float))
+    np.testing.assert_allclose(found[bare], plane[bare], atol=5e-3)
+    contradicted = GROUND_WEIGHT / (1 + (np.log(1.1) / GROUND_CONTRADICTION) ** 2) ** 2
+    np.testing.assert_allclose(weight[bare], contradicted, rtol=0.05)
+    assert np.max(weight[NEAR & ~bare]) < 0.02 * GROUND_WEIGHT
+    np.testing.assert_array_equal(weight[AHEAD], 1)
+    np.testing.assert_allclose(found[AHEAD], plane[AHEAD], atol=1e-5)
+    assert np.all(weight[Y < CY] == 0)
+
+
+def test_without_a_plane_there_is_no_ground():
+    network = np.where(NEAR, 0.1, 0)
+    plane, found, weight = ground(network, np.zeros(SIZE))
+    np.testing.assert_array_equal(weight, 0)
+    np.testing.assert_allclose(found, plane + network, atol=1e-6)
+    wall = Evidence(maps(-1.0), maps(AHEAD))
+    np.testing.assert_array_equal(with_ground(wall, maps(-1.0), K)[0].weight, wall.weight)
