@@ -189,8 +189,8 @@ class TrainingConfig(Checked):
     )
     teacher: str = setting(
         "none",
-        "none: all networks learn from the objective; evidence: DepthNet alone learns what the flow of --weights proves "
-        "about single frames, found once and kept in cache_dir",
+        "none: all networks learn from the objective; evidence: DepthNet alone learns what the flow of --weights "
+        "proves about single frames, found once and kept in cache_dir",
         choices=("none", "evidence"),
     )
     steps: int = setting(100_000, "training steps in all, resumed ones and virtual_steps included", low=1)

@@ -100,8 +100,8 @@ class DepthTrainer:
     ):
         if not (training.weights and data.cache_dir):
             raise ConfigError(
-                f"--teacher=evidence --weights={training.weights} --cache_dir={data.cache_dir}: expected the teacher as "
-                "--weights, and a folder where its targets are kept"
+                f"--teacher=evidence --weights={training.weights} --cache_dir={data.cache_dir}: expected the teacher "
+                "as --weights, and a folder where its targets are kept"
             )
         self.run_dir, self.data, self.training = Path(run_dir), data, training
         if model.encoder_weights == "auto":

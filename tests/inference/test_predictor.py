@@ -14,6 +14,7 @@ from glnet_tf.config import RefinementConfig
 from glnet_tf.data.frames import Frames
 from glnet_tf.data.trajectory_files import read_trajectory
 from glnet_tf.errors import DataError
+from glnet_tf.geometry.camera import resize_intrinsics
 from glnet_tf.inference import predictor
 from glnet_tf.inference.point_cloud import MOST_POINTS, PointCloud
 from glnet_tf.inference.predictions import read_depth, read_flow
@@ -45,11 +46,12 @@ class Told:
         def said(scale: float) -> Predictions:
             forward = tf.eye(4, batch_shape=[1, self.frames - 1]).numpy()
             forward[..., 2, 3] = -1 / scale
-            flows = tf.ones([1, pairs, HEIGHT, WIDTH, 2])
-            return Predictions((scale * brightness,), (flows,), both_ways(tf.constant(forward)), snippet.intrinsics)
+            flows = tf.ones([1, pairs, *self.size, 2])
+            intrinsics = resize_intrinsics(snippet.intrinsics, snippet.images.shape[2:4], self.size)
+            return Predictions((scale * brightness,), (flows,), both_ways(tf.constant(forward)), intrinsics)
 
-        moving = np.zeros([1, pairs, HEIGHT, WIDTH, 1], np.float32)
-        moving[:, :, :, :48] = 1
+        moving = np.zeros([1, pairs, *self.size, 1], np.float32)
+        moving[:, :, :, : self.size[1] // 2] = 1
         final = said(scale)
         confidence = tf.fill(brightness.shape, 0.75)
         flow = tf.ones([1, pairs, *snippet.images.shape[2:4], 2])
@@ -81,7 +83,7 @@ def test_every_image_once_in_order_in_one_scale(told, count, refine):
     assert [frame.flow is None for frame in said] == [False] * (count - 1) + [True]
     assert all(frame.disparity.shape == (40, 120) and frame.image.shape == (40, 120, 3) for frame in said)
     for frame in said[:-1]:
-        np.testing.assert_allclose(frame.flow[5, 5], [120 / WIDTH, 40 / HEIGHT])
+        np.testing.assert_allclose(frame.flow[5, 5], [120 / 160, 40 / 64])
         assert frame.moving[:, :59].all() and not frame.moving[:, 61:].any()
     seen = [number for window in Told.windows for number in window]
     assert set(seen) == set(range(100, 100 + count)) and len(seen) <= count + 2 * 8

@@ -56,7 +56,7 @@ class Told:
         disparity = 0.1 + tf.reduce_mean(small, axis=-1, keepdims=True)
         step = tf.constant([[0.0] * 4] * 2 + [[0, 0, 0, -1.0], [0.0] * 4])
         rest = tf.eye(4, batch_shape=[count, frames - 1])
-        flows = tf.ones([count, 2 * (frames - 1), HEIGHT, WIDTH, 2])
+        flows = tf.ones([count, 2 * (frames - 1), *self.size, 2])
         pairs = flows.shape[1]
         initial = Predictions((disparity,), (flows,), both_ways(rest + step), snippet.intrinsics)
         final = Predictions((scale * disparity,), (flows / 2,), both_ways(rest + step / scale), snippet.intrinsics)
@@ -65,7 +65,7 @@ class Told:
                 lambda x: tf.fill([2, count], x), (0.5, LossReport(*[0.1] * len(LossReport._fields)))
             )
         )
-        moving = tf.zeros([count, pairs, HEIGHT, WIDTH, 1])
+        moving = tf.zeros([count, pairs, *self.size, 1])
         return Refined(initial, final, final, None, flows, disparity, moving, None, history, ("",) * count)
 
 
@@ -128,8 +128,7 @@ def test_a_resumed_sequence_goes_on_with_the_parameters_that_it_carried(tmp_path
             self.model.passed.assign_add(1)
             return super().__call__(snippet)
 
-    for module in (refining, video):
-        monkeypatch.setattr(module, "Refiner", Carrying)
+    monkeypatch.setattr(task_module, "Refiner", Carrying)
     model = tf.Module()
     model.passed = tf.Variable(0)
     model.__dict__.update(vars(MODEL))
@@ -195,7 +194,7 @@ class Nudged:
     def __init__(self, model, *_):
         self.weight = model.trainable_weights[0]
 
-    def run(self, snippet):
+    def run(self, *_):
         Nudged.calls += 1
         self.weight.assign_add(tf.ones_like(self.weight))
         return History(tf.ones([1, 1]), None), Nudged.calls % 2 == 1
