@@ -21,7 +21,7 @@ from glnet_tf.geometry.triangulation import triangulate
 RETURN_ERROR, EPIPOLAR_ERROR, PARALLAX_ERROR, LEAST_PARALLAX = 0.3, 0.5, 1.0, 0.3
 # What contradicts the network's inverse depth by this factor (its logarithm) has a quarter of its weight: it moves by
 # itself, or is no match; is no ground, with a sharper edge.
-CONTRADICTION, GROUND_CONTRADICTION = 0.35, 0.25
+CONTRADICTION, GROUND_CONTRADICTION = 0.35, 0.35
 # Of two pairs that see the same point; and the share of a pair's weight that another must see to give it its scale.
 DISAGREEMENT, LEAST_COMMON = 0.1, 0.05
 # Where the ground is no more than what evidence farther off continues to.

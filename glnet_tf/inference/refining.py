@@ -189,8 +189,9 @@ def stages_of(refined: Refined, alone: Predictions | None, mode: str) -> dict[st
 
 def layers(snippet: Snippet, refined: Refined, i: int, frame: int = MIDDLE) -> dict[str, np.ndarray]:
     """Returns the pictures of a frame before and after."""
+    height, width = refined.final.disparities[0].shape[2:4]
     return before_and_after(
-        snippet.images[i, frame].numpy(),
+        cv2.resize(snippet.images[i, frame].numpy(), (width, height), interpolation=cv2.INTER_AREA),
         prediction_of(refined.initial, i, frame),
         prediction_of(refined.final, i, frame),
         refined.moving[i, frame, ..., 0].numpy(),

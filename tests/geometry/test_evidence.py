@@ -11,7 +11,6 @@ from street_truth import true_scene
 from glnet_tf.geometry.evidence import (
     CONTRADICTION,
     EPIPOLAR_ERROR,
-    GROUND_CONTRADICTION,
     GROUND_WEIGHT,
     LEAST_PARALLAX,
     PARALLAX_ERROR,
@@ -201,9 +200,8 @@ def test_the_ground_continues_to_the_bare_road_where_the_network_sees_it():
     factor = np.select([bare, NEAR & (X < 30), NEAR], [1.1, 2, 0.5], 1)  # too near; an obstacle; a hole
     plane, found, weight = ground(np.log(factor), AHEAD.astype(float))
     np.testing.assert_allclose(found[bare], plane[bare], atol=5e-3)
-    contradicted = GROUND_WEIGHT / (1 + (np.log(1.1) / GROUND_CONTRADICTION) ** 2) ** 2
-    np.testing.assert_allclose(weight[bare], contradicted, rtol=0.05)
-    assert np.max(weight[NEAR & ~bare]) < 0.02 * GROUND_WEIGHT
+    np.testing.assert_allclose(weight[NEAR], GROUND_WEIGHT, rtol=1e-5)
+    np.testing.assert_allclose(found[NEAR & ~bare], (plane + np.log(factor))[NEAR & ~bare], atol=0.02)
     np.testing.assert_array_equal(weight[AHEAD], 1)
     np.testing.assert_allclose(found[AHEAD], plane[AHEAD], atol=1e-5)
     assert np.all(weight[Y < CY] == 0)

@@ -120,8 +120,8 @@ def test_every_snippet_and_only_what_is_missing_again(tmp_path):
 @pytest.mark.parametrize("window", [3, 4])
 def test_a_resumed_sequence_goes_on_with_the_parameters_that_it_carried(tmp_path, monkeypatch, window):
     class Carrying(Told):
-        def __init__(self, model, *arguments):
-            super().__init__(model, *arguments)
+        def __init__(self, model, *arguments, **sizes):
+            super().__init__(model, *arguments, **sizes)
             self.model = model
 
         def __call__(self, snippet, outputs_only=False):
