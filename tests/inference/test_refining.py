@@ -80,7 +80,7 @@ def task(model, indices, config: RefinementConfig, name: str = "run") -> Task:
 
 def run(folder: Path, every: int = 1, **settings) -> str:
     folder.mkdir(exist_ok=True)
-    config = RefinementConfig(refine="oft", **settings)
+    config = RefinementConfig(refine="oft", flow_scale=1.0, **settings)
     source = open_source(DATA, "all")
     refine = refine_source if config.window == 3 else refine_video
     return refine(task(MODEL, range(0, len(source), every), config), folder)
@@ -94,7 +94,7 @@ def test_every_snippet_and_only_what_is_missing_again(tmp_path):
     text = run(tmp_path)
     assert "6 of 6 snippets refined" in text
     table = json.loads((tmp_path / "table.json").read_text())
-    assert set(table) == {"none", "oft"} and 0 < table["oft"]["depth_abs_rel"] < 10
+    assert set(table) == {"none", "fusion", "oft"} and 0 < table["oft"]["depth_abs_rel"] < 10
     assert table["none"]["flow_epe"] != table["oft"]["flow_epe"]
     rows = lines(tmp_path)
     assert [row["label"] for row in rows] == [f"street0/{frame:06d}" for frame in range(1, 7)]
