@@ -45,7 +45,7 @@ def main() -> None:
     model = ModelPredictions(weights, config_from_flags(LossConfig), refinement) if weights else None
     report = evaluate(source, indices, config, data, model)
     if weights:
-        report.protocol |= {"weights": weights, "refined": refinement.refine}
+        report.protocol.update(weights=weights, refined=refinement.refine)
     print(table(report.protocol, report.metrics))
     if config.output:
         output = Path(config.output)
