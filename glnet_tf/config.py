@@ -268,6 +268,9 @@ class RefinementConfig(Checked):
         1.0, "share of the photometric loss that refines both branches everywhere, not the better one only", low=0.0
     )
     prior: float = setting(0.01, "oft: weight of the squared distance from the networks' outputs", low=0.0)
+    harm: float = setting(
+        0.01, "share by which a refinement may explain frames that took no part in it worse, before it is given up"
+    )
     stall: float = setting(
         1e-3, "stop when ten iterations lower the objective by less than this share; 0: never", low=0.0
     )

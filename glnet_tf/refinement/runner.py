@@ -35,8 +35,6 @@ STATIC_FLOW = 0.1
 LEAST_TEXTURE = 1e-3
 # What optimisation is held to where nothing is proved: the fused depth, with this weight.
 LEAST_WEIGHT = 0.1
-# A refinement is given up where frames that took no part in it are explained worse by this share.
-HARM = 0.01
 
 Batch = TypeVar("Batch", tf.Tensor, Predictions, Observation)
 
@@ -190,7 +188,7 @@ class Refiner:
         return {
             row: f"judged worse: frames two apart look alike to {after:.4f} through it, {before:.4f} before"
             for row, (before, after) in rows
-            if after > before * (1 + HARM)
+            if after > before * (1 + self.config.harm)
         }
 
     def _parameters_refined(

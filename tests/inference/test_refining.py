@@ -114,7 +114,7 @@ def test_every_snippet_and_only_what_is_missing_again(tmp_path):
     with pytest.raises(DataError, match=r"prior=0.01, not 1.0"):
         run(tmp_path, prior=1.0)
     with pytest.raises(DataError, match=r"run=run, not another"):
-        refine_source(task(MODEL, range(6), RefinementConfig(refine="oft"), "another"), tmp_path)
+        refine_source(task(MODEL, range(6), RefinementConfig(refine="oft", flow_scale=1.0), "another"), tmp_path)
 
 
 @pytest.mark.parametrize("window", [3, 4])

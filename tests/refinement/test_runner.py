@@ -65,7 +65,10 @@ def refiner(model) -> Refiner:
     return Refiner(
         model,
         LossConfig(),
-        RefinementConfig(iterations=2, pft_flow_rate=0.0, oft_depth_rate=0.005, oft_flow_rate=0.01, oft_pose_rate=1e-4),
+        # The networks are untrained: nothing is judged.
+        RefinementConfig(
+            iterations=2, harm=1e9, pft_flow_rate=0.0, oft_depth_rate=0.005, oft_flow_rate=0.01, oft_pose_rate=1e-4
+        ),
         FRAMES,
     )
 
@@ -142,3 +145,11 @@ def test_what_cannot_be_refined_comes_back_with_the_reason(refiner):
     ]  # fmt: skip
     changed = [bool(np.any(a != b)) for a, b in zip(refined.initial.disparities[0], refined.final.disparities[0])]
     assert changed == [False, True, False, False]
+
+
+def test_what_explains_a_frame_apart_worse_is_given_up(refiner, monkeypatch):
+    monkeypatch.setattr(refiner, "config", dataclasses.replace(refiner.config, harm=-1.0))
+    refined = refiner(moving())
+    assert refined.reasons[0].startswith("judged worse: frames two apart")
+    np.testing.assert_array_equal(refined.initial.disparities[0], refined.final.disparities[0])
+    assert np.any(refined.initial.disparities[0] != refined.fused.disparities[0])

@@ -58,7 +58,7 @@ def test_bad_input(tmp_path):
         (here, "--input=: expected a path"),
         ([*here, f"--input={tmp_path}/missing"], "missing: not found"),
         ([*here, f"--input={tmp_path}", "--scale=2", "--camera_height=1.6"], "expected one of them"),
-        ([*here, f"--input={tmp_path}", "--refine=all"], "--refine=all: expected one of none, pft, oft, both"),
+        ([*here, f"--input={tmp_path}", "--refine=all"], "--refine=all: expected one of none, fusion, pft, oft, both"),
     ):
         done = predict(*arguments)
         assert done.returncode == 2 and expected in done.stderr, done.stderr

@@ -212,7 +212,7 @@ def test_schedules():
 
 def test_signals_are_given_back():
     before = signal.getsignal(signal.SIGTERM)
-    with trainer_module._interruption() as interrupted:
+    with trainer_module.interruption() as interrupted:
         assert not interrupted()
         os.kill(os.getpid(), signal.SIGTERM)
         assert interrupted()
