@@ -21,11 +21,34 @@ IMPROVED, LIDAR = "improved KITTI depth", "raw LiDAR"
 CAMERAS = {"left": ("image_02",), "right": ("image_03",), "both": ("image_02", "image_03")}
 
 
+# Raw recordings that the odometry benchmark's sequences are parts of, by its own table.
+ODOMETRY_DRIVES = {
+    "00": "2011_10_03_drive_0027",
+    "01": "2011_10_03_drive_0042",
+    "02": "2011_10_03_drive_0034",
+    "03": "2011_09_26_drive_0067",
+    "04": "2011_09_30_drive_0016",
+    "05": "2011_09_30_drive_0018",
+    "06": "2011_09_30_drive_0020",
+    "07": "2011_09_30_drive_0027",
+    "08": "2011_09_30_drive_0028",
+    "09": "2011_09_30_drive_0033",
+    "10": "2011_09_30_drive_0034",
+}
+
+
 class KittiOdometrySource(SceneSource):
     """The left camera of `root/sequences/XX`: image_2 (colour) with P2 where it is there, else image_0 (grey) with P0.
 
-    Poses come from `root/poses/XX.txt` where that is there.
+    Poses come from `root/poses/XX.txt` where that is there. Sequences that are drives of Eigen's test set are no part of
+    training; their held-out frames validate.
     """
+
+    def exclusion(self, name: str, part: str) -> str:
+        drive = ODOMETRY_DRIVES.get(name, "")
+        if part == "train" and f"{drive}_sync" in eigen_test_frames():
+            return f"{drive}, one of Eigen's test drives, never trained on"
+        return ""
 
     @staticmethod
     def discover(root: Path, config: DataConfig) -> dict[str, Path]:
