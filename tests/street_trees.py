@@ -41,13 +41,13 @@ def text(values) -> str:
 
 
 def write_odometry_tree(root: Path, video: Street) -> None:
-    sequence = root / "sequences" / "07"
+    sequence = root / "sequences" / "09"
     write_images(sequence / "image_2", video, "{:06d}.png")
     projection = np.hstack([video.intrinsics, np.zeros((3, 1))])
     (sequence / "calib.txt").write_text(f"P0: {text(projection)}\nP2: {text(projection)}\n")
     (root / "poses").mkdir()
     poses = [video.camera_to_world(frame)[:3] for frame in range(video.frames)]
-    (root / "poses" / "07.txt").write_text("".join(f"{text(pose)}\n" for pose in poses))
+    (root / "poses" / "09.txt").write_text("".join(f"{text(pose)}\n" for pose in poses))
 
 
 def write_raw_tree(root: Path, video: Street, drive: str = DRIVE, suffix: str = "png") -> None:

@@ -37,9 +37,9 @@ def loaded_values(source, index: int) -> list[int]:
 
 
 def write_odometry(root: Path) -> None:
-    for sequence, camera, key in (("00", "image_0", "P0"), ("01", "image_2", "P2")):
+    for sequence, camera, key in (("01", "image_0", "P0"), ("02", "image_2", "P2")):
         write_scene(root / "sequences" / sequence / camera, range(4))
         (root / "sequences" / sequence / "calib.txt").write_text(f"P1: {'1 ' * 12}\n{key}: {P_TEXT}\n")
-    write_scene(root / "sequences" / "01" / "image_0", range(4), size=(5, 5))
+    write_scene(root / "sequences" / "02" / "image_0", range(4), size=(5, 5))
     (root / "poses").mkdir()
-    (root / "poses" / "00.txt").write_text(pose_rows(4))
+    (root / "poses" / "01.txt").write_text(pose_rows(4))

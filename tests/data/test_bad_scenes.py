@@ -138,9 +138,9 @@ def test_bad_folders(tmp_path, spoil, message):
     ],
 )
 def test_bad_kitti_calibration(tmp_path, text, message):
-    write_scene(tmp_path / "sequences" / "00" / "image_0", range(3))
+    write_scene(tmp_path / "sequences" / "01" / "image_0", range(3))
     if text is not None:
-        (tmp_path / "sequences" / "00" / "calib.txt").write_text(text)
+        (tmp_path / "sequences" / "01" / "calib.txt").write_text(text)
     with pytest.raises(DataError, match=message):
         KittiOdometrySource(tmp_path)
 

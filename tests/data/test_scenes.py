@@ -151,11 +151,22 @@ def test_without_poses_there_is_no_ground_truth(tmp_path):
 def test_kitti_odometry(tmp_path):
     write_odometry(tmp_path)
     source = KittiOdometrySource(tmp_path)
-    assert len(source) == 4 and source.cameras == ("00", "01") and source.calibrated
+    assert len(source) == 4 and source.cameras == ("01", "02") and source.calibrated
     assert "image_0" in source.files(0)[0] and "image_2" in source.files(2)[0]
     for index in (0, 2):
         np.testing.assert_array_equal(source.load(tf.constant(index, tf.int64))[1][0], [50, 0, 9.5])
     assert source.ground_truth(0).poses[1, 2, 3] == -2 and source.ground_truth(2) is None
+
+
+def test_sequences_that_are_test_drives_of_eigen_only_validate(tmp_path):
+    for sequence in ("00", "03"):
+        write_scene(tmp_path / "sequences" / sequence / "image_0", range(8))
+        (tmp_path / "sequences" / sequence / "calib.txt").write_text(f"P0: {P_TEXT}\n")
+    assert KittiOdometrySource(tmp_path).cameras == ("03",)
+    config = DataConfig(holdout_frames=4)
+    assert KittiOdometrySource(tmp_path, part="validation", config=config).cameras == ("00", "03")
+    with pytest.raises(DataError, match="2011_10_03_drive_0027, one of Eigen's test drives"):
+        KittiOdometrySource(tmp_path, "00")
 
 
 def write_drive(root, date, drive, cameras=("image_02",)):
@@ -224,7 +235,7 @@ def test_real_driving_scenes():
 
 @needs_data
 def test_real_kitti_odometry():
-    source = KittiOdometrySource(Path(os.environ["GLNET_DATA"]) / "kitti_odometry")
+    source = KittiOdometrySource(Path(os.environ["GLNET_DATA"]) / "kitti_odometry", part="all")
     images, intrinsics, _ = source.load(tf.constant(0, tf.int64))
     assert len(source) == 198 and images.shape == (3, 376, 1241, 3)
     np.testing.assert_allclose(intrinsics, [[718.856, 0, 607.1928], [0, 718.856, 185.2157], [0, 0, 1]], rtol=1e-6)

@@ -97,9 +97,9 @@ def test_open_source_by_lists(tmp_path):
     write_scene(tmp_path / "f" / "b", range(5))
     config = DataConfig(dataset="kitti_odometry,folder", data_dir=f"{tmp_path}/k,{tmp_path}/f")
     assert len(open_source(config, "train")) == 10
-    config = DataConfig(dataset=config.dataset, data_dir=config.data_dir, split="b,00", holdout_frames=3)
+    config = DataConfig(dataset=config.dataset, data_dir=config.data_dir, split="b,01", holdout_frames=3)
     validation = open_source(config, "validation")
-    assert validation.cameras == ("00", "b") and len(validation) == 2
+    assert validation.cameras == ("01", "b") and len(validation) == 2
     assert frame_numbers(validation) == [(1, 2, 3), (2, 3, 4)]
     street = DataConfig(
         dataset="folder, street", data_dir=f"{tmp_path}/f,", split="a", street_frames=3, streets=1, image_width=32

@@ -96,7 +96,7 @@ def test_odometry(tmp_path, video, form):
     # Another unit of length and another world: neither may matter.
     poses[:, :3, 3] *= 3
     poses = trees.rigid(trees.RECTIFICATION, [1, 2, 3]) @ poses
-    file = tmp_path / "predictions" / "07.txt"
+    file = tmp_path / "predictions" / "09.txt"
     if form == "kitti":
         write_kitti_trajectory(file, poses)
     else:
@@ -107,7 +107,7 @@ def test_odometry(tmp_path, video, form):
     assert report.metrics["ate_straight"] > 1e-4 and report.protocol["frames"] == 7
     assert "t_err_percent" not in report.metrics
     write_kitti_trajectory(file, poses[:5])
-    with pytest.raises(DataError, match=r"07.txt: has 5 poses: expected 7"):
+    with pytest.raises(DataError, match=r"09.txt: has 5 poses: expected 7"):
         judge(tmp_path, video, "kitti_odometry", "odometry")
 
 
@@ -145,7 +145,7 @@ def run_dir(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("run")
     model = ModelConfig(encoder_weights="none", flow_net="matching", intrinsics="learned", field_of_view=90)
-    architecture = Architecture(model, 32, 96, ("07",))
+    architecture = Architecture(model, 32, 96, ("09",))
     claim(folder, architecture)
     built = architecture.build()
     built.build_variables()

@@ -29,7 +29,7 @@ def test_odometry_of_a_trajectory_file(tmp_path):
     video = trees.street(frames=8)
     trees.write_odometry_tree(tmp_path / "kitti", video)
     (tmp_path / "theirs").mkdir()
-    write_kitti_trajectory(tmp_path / "theirs" / "07.txt", np.stack([video.camera_to_world(i) for i in range(8)]))
+    write_kitti_trajectory(tmp_path / "theirs" / "09.txt", np.stack([video.camera_to_world(i) for i in range(8)]))
     done = evaluate(
         "--task=odometry",
         "--dataset=kitti_odometry",
