@@ -40,8 +40,8 @@ ODOMETRY_DRIVES = {
 class KittiOdometrySource(SceneSource):
     """The left camera of `root/sequences/XX`: image_2 (colour) with P2 where it is there, else image_0 (grey) with P0.
 
-    Poses come from `root/poses/XX.txt` where that is there. Sequences that are drives of Eigen's test set are no part of
-    training; their held-out frames validate.
+    Poses come from `root/poses/XX.txt` where that is there. Drives of Eigen's test set are no part of training;
+    their held-out frames validate.
     """
 
     def exclusion(self, name: str, part: str) -> str:

@@ -160,7 +160,10 @@ class Refiner:
             if all(finite) and self._oft is not None:
                 iterations = tf.constant(self.config.iterations)
                 after, oft, mask = self._oft(subset.snippet, finest(after), target(subset), iterations)
-                after = self._with_depth(finest(after), after.disparities[0])
+                if not self.config.oft_flow_rate:
+                    after = self._with_depth(
+                        finest(after)._replace(flows=subset.predictions.flows[:1]), after.disparities[0]
+                    )
                 finite = mask.numpy().tolist()
                 final = _inserted(initial, after, chosen)
             for row, good in zip(chosen, finite):
