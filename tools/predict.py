@@ -38,6 +38,9 @@ flags.DEFINE_string(
 )
 flags.DEFINE_string("shard", "0/1", "i/n: of a list's inputs every n-th from number i on, for n machines; i from 0")
 flags.DEFINE_integer("max_frames", 0, "frames after which to stop; 0: all", lower_bound=0)
+flags.DEFINE_float(
+    "cloud_confidence", 0.5, "confidence from which a point is part of the point cloud; 0: all are", lower_bound=0.0
+)
 flags.DEFINE_string("intrinsics_file", "", "text file with the 3x3 K, pixels of the input; empty: learned or assumed")
 flags.DEFINE_float("scale", 0.0, "factor on all lengths that makes them metres; 0: unknown", lower_bound=0.0)
 flags.DEFINE_float(
@@ -103,7 +106,7 @@ def predict(predictor: Predictor, frames: Frames, folder: Path) -> bool:
 
     config = predictor.refinement
     metres = Metres(flags.FLAGS.scale, flags.FLAGS.camera_height)
-    written = PredictionFolder(folder, frames.fps)
+    written = PredictionFolder(folder, frames.fps, flags.FLAGS.cloud_confidence)
     pictures, names, remarks = Pictures(), deque[str](), []
 
     def images() -> Iterator[np.ndarray]:

@@ -17,9 +17,14 @@ FARTHEST = 4.0
 
 
 class PointCloud:
-    """Collects points of frames; when there are too many, every second one goes, and later frames give half as many."""
+    """Collects points of frames; when there are too many, every second one goes, and later frames give half as many.
 
-    def __init__(self) -> None:
+    Args:
+      least_confidence: of the points; a frame of which nothing is proved (the camera stood) gives all of its points.
+    """
+
+    def __init__(self, least_confidence: float = 0.0) -> None:
+        self._least = least_confidence
         self._points: list[np.ndarray] = []
         self._colours: list[np.ndarray] = []
         self._share = 1
@@ -29,6 +34,8 @@ class PointCloud:
         """Adds a random choice of a frame's pixels; objects that move by themselves are left out."""
         depth = said.depth
         chosen = depth < FARTHEST * np.median(depth)
+        if np.any(said.confidence >= self._least):
+            chosen &= said.confidence >= self._least
         if said.moving is not None:
             chosen &= ~said.moving
         y, x = np.nonzero(chosen)

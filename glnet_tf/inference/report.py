@@ -24,6 +24,7 @@ MOST_FRAMES, WIDEST, JPEG_QUALITY = 48, 640, 80
 LAYERS = {
     "frame": "frame",
     "depth": "inverse depth: near is bright",
+    "confidence": "confidence of the depth: white is proved by the motion, black is the network's word alone",
     "flow": "flow to the next frame: the hue is the direction",
     "moving": "moving by itself (red)",
 }

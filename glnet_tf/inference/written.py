@@ -1,6 +1,7 @@
 """What tools/predict.py leaves in a folder; every file is whole or not there.
 
-depth/NAME.npz (float32) and NAME.png (16 bit, see depth_png_scale in prediction.json), depth_colour/NAME.png,
+depth/NAME.npz (depth and confidence, float32) and NAME.png (16 bit, see depth_png_scale in prediction.json),
+depth_colour/NAME.png, confidence/NAME.png (16 bit, 65535: 1),
 flow/NAME.flo and NAME.png (KITTI's), flow_colour/NAME.png, moving/NAME.png (white: moves by itself), trajectory.txt
 (KITTI's rows), trajectory.tum (time: seconds), intrinsics.json, cloud.ply, video.mp4, report.html, prediction.json.
 """
@@ -25,7 +26,7 @@ from glnet_tf.inference.refined import write_npz
 from glnet_tf.inference.report import FrameStrip, chart, path_from_above, write_report
 from glnet_tf.pictures import depth_picture, flow_picture, flow_scale, mask_picture, tile, write_png
 
-FOLDERS = ("depth", "depth_colour", "flow", "flow_colour", "moving")
+FOLDERS = ("depth", "depth_colour", "confidence", "flow", "flow_colour", "moving")
 # Share of the newest frame in the scale of the colours, so that they do not flicker.
 NEWEST = 0.1
 DEPTH_PNG_LARGEST, KITTI_FLOW_LARGEST = 65535, 511.9
@@ -46,6 +47,7 @@ class Pictures:
         drawn = {
             "frame": said.image,
             "depth": depth_picture(said.disparity, 0.0, self._near),
+            "confidence": np.repeat(np.round(255 * said.confidence).astype(np.uint8)[..., np.newaxis], 3, axis=-1),
         }
         if said.initial_disparity is not None:
             drawn["depth_before"] = depth_picture(said.initial_disparity, 0.0, self._near)
@@ -63,16 +65,17 @@ class PredictionFolder:
     Args:
       folder: made if need be.
       fps: of the video.
+      least_confidence: of the points of the cloud.
 
     Raises:
       DataError: something cannot be written.
     """
 
-    def __init__(self, folder: Path, fps: float):
+    def __init__(self, folder: Path, fps: float, least_confidence: float = 0.0):
         self.folder = make_folder(folder, "output_dir")
         for name in FOLDERS:
             make_folder(folder / name, "output_dir")
-        self.cloud = PointCloud()
+        self.cloud = PointCloud(least_confidence)
         self.strip = FrameStrip()
         self.poses: list[np.ndarray] = []
         self._fps = fps
@@ -89,7 +92,9 @@ class PredictionFolder:
             self._size = (said.image.shape[0], said.image.shape[1])
             if not metric:
                 self._png_scale = 2.0 ** math.floor(math.log2(DEPTH_PNG_LARGEST / (FARTHEST * np.median(depth))))
-        write_npz(folder / "depth" / f"{name}.npz", depth=depth.astype(np.float32))
+        confidence = said.confidence.astype(np.float32)
+        write_npz(folder / "depth" / f"{name}.npz", depth=depth.astype(np.float32), confidence=confidence)
+        write_depth_png(folder / "confidence" / f"{name}.png", confidence, DEPTH_PNG_LARGEST)
         held = np.minimum(depth, DEPTH_PNG_LARGEST / self._png_scale)
         write_depth_png(folder / "depth" / f"{name}.png", held, self._png_scale)
         write_png(folder / "depth_colour" / f"{name}.png", drawn["depth"])

@@ -11,6 +11,7 @@ import tensorflow as tf
 import trimesh
 
 from glnet_tf.config import RefinementConfig
+from glnet_tf.data.formats import read_array
 from glnet_tf.data.frames import Frames
 from glnet_tf.data.trajectory_files import read_trajectory
 from glnet_tf.errors import DataError
@@ -122,6 +123,8 @@ def test_what_is_written_reads_back(told, tmp_path):
     folder.close(notes)
     out = tmp_path / "out"
     np.testing.assert_allclose(read_depth(out / "depth/000003.npz"), said[3].depth)
+    np.testing.assert_allclose(read_array(out / "depth/000003.npz", "confidence"), 0.75)
+    np.testing.assert_allclose(read_depth(out / "confidence/000003.png") * 256 / 65535, 0.75, atol=1e-4)
     note = json.loads((out / "prediction.json").read_text())
     png = read_depth(out / "depth/000003.png") * 256 / note["depth_png_scale"]
     np.testing.assert_allclose(png, said[3].depth, rtol=1e-3)
@@ -138,6 +141,17 @@ def test_what_is_written_reads_back(told, tmp_path):
     assert len(cloud.vertices) > 1000 and 0 < (cloud.vertices[:, 0] < -0.2).mean() < 0.2
     page = (out / "report.html").read_text()
     assert "cut" in page and page.count("data:image/jpeg") > 20 and "depth_before" in page and "http" not in page
+
+
+def test_a_point_cloud_holds_what_is_certain(told):
+    frame = list(Predictor("run").predict(images(2)))[0]
+    half = frame._replace(confidence=np.where(np.arange(40)[:, np.newaxis] < 20, 0.6, 0.4) * np.ones((40, 120)))
+    counts = {}
+    for least, said in ((0.0, half), (0.5, half), (0.9, half)):
+        cloud = PointCloud(least)
+        cloud.add(said)
+        counts[least] = len(cloud.arrays()[0])
+    assert counts[0.0] == counts[0.9] == 2 * counts[0.5] > 0
 
 
 def test_a_point_cloud_stays_bounded(told):
