@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 define(LossConfig, RefinementConfig)
 define_model("kitti-lite")
-flags.FLAGS.set_default("refine", "none")
+flags.FLAGS.set_default("refine", "fusion")
 flags.FLAGS.set_default("window", 8)
 flags.DEFINE_string(
     "input", "", "an image, a folder of images, a video file, the index of a camera, or a .txt file that lists such"

@@ -27,7 +27,7 @@ from glnet_tf.training.weights import load_model
 # Frames that are predicted, and refined, together; neighbouring windows share one.
 WINDOW = 8
 SMALLEST_SIDE = 32
-PREDICT = RefinementConfig(refine="none", window=WINDOW)
+PREDICT = RefinementConfig(refine="fusion", window=WINDOW)
 
 
 class FramePrediction(NamedTuple):
