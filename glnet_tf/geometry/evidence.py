@@ -19,9 +19,12 @@ from glnet_tf.geometry.triangulation import triangulate
 # Pixels of the size that flow is given at: how far a return may end from its start, and a match from its epipolar line,
 # before it has a third of its weight; the errors of flow along the line, and a parallax that drowns in them.
 RETURN_ERROR, EPIPOLAR_ERROR, PARALLAX_ERROR, LEAST_PARALLAX = 0.3, 0.5, 1.0, 0.3
-# What contradicts the network's inverse depth by this factor (its logarithm) has a quarter of its weight: it moves by
-# itself, or is no match; is no ground, with a sharper edge.
-CONTRADICTION, GROUND_CONTRADICTION = 0.35, 0.35
+# What contradicts the network's inverse depth by this factor (its logarithm) has a third of its weight: it moves by
+# itself, or is no match; a quarter, where it is to be ground, with a sharper edge.
+CONTRADICTION, GROUND_CONTRADICTION = 0.4, 0.35
+# Matches come in patches. Threads of them on bare road, where lane lines run along the motion, agree by chance: below
+# this mean weight of its surroundings, pixels, a match has less than half of its own.
+SUPPORT_WINDOW, LEAST_SUPPORT = 15, 0.1
 # Of two pairs that see the same point; and the share of a pair's weight that another must see to give it its scale.
 DISAGREEMENT, LEAST_COMMON = 0.1, 0.05
 # Where the ground is no more than what evidence farther off continues to.
@@ -91,8 +94,8 @@ def merged_evidence(pairs: Sequence[Evidence], log_disparity: tf.Tensor) -> tupl
       log_disparity: [N, H, W, 1] logarithm of the network's inverse depth.
 
     Returns:
-      the evidence, without what contradicts the network by far; and for each pair [N, 1, 1, 1], the logarithm of the
-      factor by which its translation has to be multiplied to fit the network's depth.
+      the evidence, without what contradicts the network by far or stands alone; and for each pair [N, 1, 1, 1], the
+      logarithm of the factor by which its translation has to be multiplied to fit the network's depth.
     """
     summed, total = tf.zeros_like(log_disparity), tf.zeros_like(log_disparity)
     scales: list[tf.Tensor] = []
@@ -106,10 +109,11 @@ def merged_evidence(pairs: Sequence[Evidence], log_disparity: tf.Tensor) -> tupl
             scale = tf.where(shared > LEAST_COMMON * all_of_it, scales[0] + between, scale)
         scales.append(scale)
         ratio = pair.log_disparity - log_disparity - scale
-        weight = pair.weight / tf.square(1 + tf.square(ratio / CONTRADICTION))
+        weight = pair.weight * tf.exp(-tf.square(ratio / CONTRADICTION))
         summed, total = summed + weight * ratio, total + weight
     ratio = tf.math.divide_no_nan(summed, total)
-    return Evidence(log_disparity + ratio, tf.minimum(total, 1.0)), scales
+    support = tf.nn.avg_pool2d(total, SUPPORT_WINDOW, 1, "SAME")
+    return Evidence(log_disparity + ratio, tf.minimum(total, 1.0) * support / (support + LEAST_SUPPORT)), scales
 
 
 def with_ground(found: Evidence, log_disparity: tf.Tensor, intrinsics: tf.Tensor) -> tuple[Evidence, Ground]:

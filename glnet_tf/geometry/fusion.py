@@ -14,7 +14,7 @@ from glnet_tf.geometry.sampling import warp
 # where the narrower ones find no evidence. PULL holds the network's depth where there is none at all.
 STRIDES = (1, 4, 16, 64)
 SHARES = (1.0, 0.05, 3e-3, 3e-4)
-PULL = 1e-5
+PULL = 1e-3
 # Flow and rigid flow differ by more than this where something moves by itself: pixels, and share of the flow, which is
 # what a depth that is wrong by that share does.
 MOTION_PIXELS, MOTION_SHARE = 0.5, 0.3

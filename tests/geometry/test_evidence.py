@@ -13,8 +13,10 @@ from glnet_tf.geometry.evidence import (
     EPIPOLAR_ERROR,
     GROUND_WEIGHT,
     LEAST_PARALLAX,
+    LEAST_SUPPORT,
     PARALLAX_ERROR,
     RETURN_ERROR,
+    SUPPORT_WINDOW,
     Evidence,
     merged_evidence,
     pair_evidence,
@@ -149,7 +151,10 @@ def test_merged_evidence_is_in_the_networks_scale():
     found, scales = merged_evidence([first, second], maps(NETWORK))
     np.testing.assert_allclose([map_of(scale) for scale in scales], [[[0.7]], [[-1.1]]], atol=1e-5)
     np.testing.assert_allclose(map_of(found.log_disparity), NETWORK, atol=1e-5)
-    np.testing.assert_allclose(map_of(found.weight), np.where(X < 50, 1, 0.5), atol=1e-5)  # at most 1
+    away = abs(X - 50) > SUPPORT_WINDOW
+    together = np.where(X < 50, 1.3, 0.5)
+    expected = np.minimum(together, 1) * together / (together + LEAST_SUPPORT)
+    np.testing.assert_allclose(map_of(found.weight)[away], expected[away], atol=1e-5)
 
 
 def test_what_moves_by_itself_loses_its_weight():
@@ -158,8 +163,16 @@ def test_what_moves_by_itself_loses_its_weight():
     found, scales = merged_evidence(pairs, maps(NETWORK))
     np.testing.assert_allclose([map_of(scale) for scale in scales], [[[0.7]], [[-1.1]]], atol=0.01)
     weight = map_of(found.weight)
-    np.testing.assert_allclose(weight[block], 2 / (1 + CONTRADICTION**-2) ** 2, rtol=0.05)
-    assert np.max(weight[block]) < 0.03 and np.all(weight[~block] == 1)
+    far = (abs(X - 30) > 20) | (abs(Y - 20) > 20)
+    np.testing.assert_allclose(weight[far], 2 / (2 + LEAST_SUPPORT), rtol=1e-5)
+    assert 0 < np.max(weight[block]) < 2 * np.exp(-(CONTRADICTION**-2)) * 1.2
+
+
+def test_threads_of_matches_count_less_than_patches():
+    thread, patch = abs(X - 30) < 1, abs(X - 70) < 10
+    found, _ = merged_evidence([Evidence(maps(NETWORK), maps(0.2 * (thread | patch)))], maps(NETWORK))
+    weight = map_of(found.weight)
+    assert np.max(weight[thread]) < 0.25 * np.min(weight[abs(X - 70) < 3])
     np.testing.assert_allclose(map_of(found.log_disparity)[~block], NETWORK[~block], atol=0.01)
 
 

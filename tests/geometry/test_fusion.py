@@ -38,9 +38,8 @@ def test_evidence_everywhere_replaces_a_wrong_depth(size):
 
 
 @SIZES
-@pytest.mark.parametrize("density", [0.1, 0.01])
-def test_sparse_evidence_corrects_a_smooth_error(size, density):
-    there = (np.random.default_rng(1).random((1, *size, 1)) < density).astype(np.float32)
+def test_one_pixel_in_ten_corrects_a_smooth_error(size):
+    there = (np.random.default_rng(1).random((1, *size, 1)) < 0.1).astype(np.float32)
     fusion = fused(tf.constant(truth(size) + wave(size)), Evidence(tf.constant(truth(size)), tf.constant(there)))
     error = np.abs(fusion.log_disparity - truth(size))
     assert np.mean(np.abs(wave(size))) > 0.1

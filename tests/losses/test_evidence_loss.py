@@ -89,7 +89,9 @@ def test_an_outlier_pulls_less_than_an_error():
         value = evidence_loss((disparity,), Evidence(*(tf.constant(x, tf.float32) for x in (logarithm, weight))))
     near, far = (g * d for g, d in zip(tape.gradient(value, disparity).numpy()[0, (4, 9), (4, 9), 0], np.exp([0.1, 2])))
     common = SCALE / error.size  # of the scale
-    np.testing.assert_allclose((far - common) / (near - common), (1 + 0.1 / 0.35) / (1 + 2 / 0.35), rtol=0.02)
+    np.testing.assert_allclose(
+        (far - common) / (near - common), (1 + 0.1 / CONTRADICTION) / (1 + 2 / CONTRADICTION), rtol=0.02
+    )
 
 
 def test_its_gradient_holds_the_centre_and_is_zero_where_nothing_is_known():
