@@ -72,8 +72,15 @@ class DataConfig(Checked):
     validation_streets: int = setting(0, "further streets, rendered only for validation (dataset street)", low=0)
     street_style: str = setting(
         "town",
-        "look of the rendered streets; mixed: each in its own, by a camera of its own focal length, height and pitch",
-        choices=("town", "country", "mixed"),
+        "look of the rendered streets; highway: bare road; mixed: each a town or country road, by a camera of its own "
+        "focal length, height and pitch",
+        choices=("town", "country", "highway", "mixed"),
+    )
+    street_traffic: str = setting(
+        "passing",
+        "vehicles ahead on the rendered streets: passing (they come and go), escort (they keep the camera's speed) or "
+        "jam (the camera stands)",
+        choices=("passing", "escort", "jam"),
     )
     street_seed: int = setting(0, "seed of the first street; street i has seed street_seed + i", low=0)
 

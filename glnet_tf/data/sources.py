@@ -19,7 +19,7 @@ from glnet_tf.data.kitti import KittiOdometrySource, KittiRawSource
 from glnet_tf.data.record_source import RecordsSource
 from glnet_tf.data.rgbd import RgbdSource
 from glnet_tf.data.scenes import SceneSource, split_names
-from glnet_tf.data.street import SKY_DEPTH, STYLES, Mount, Street
+from glnet_tf.data.street import SKY_DEPTH, Mount, Street
 from glnet_tf.data.video import VideoSource
 from glnet_tf.data.work import progress_bar
 from glnet_tf.errors import ConfigError, DataError
@@ -52,6 +52,7 @@ class StreetSource(Source):
       height, width: of the images, pixels.
       style: how the streets look, see `street.Street`; "mixed": each in its own, by a camera of its own focal
         length, height and pitch.
+      traffic: see `street.Street`.
       stride, holdout_frames, part: see `base.snippet_frames`.
 
     Raises:
@@ -69,6 +70,7 @@ class StreetSource(Source):
         height: int,
         width: int,
         style: str = "town",
+        traffic: str = "passing",
         stride: int = 1,
         holdout_frames: int = 0,
         part: str = "train",
@@ -76,7 +78,11 @@ class StreetSource(Source):
         self.name = "street"
         mixed = style == "mixed"
         make = partial(
-            mixed_street if mixed else partial(Street, style=style), frames=frames, height=height, width=width
+            mixed_street if mixed else partial(Street, style=style),
+            frames=frames,
+            height=height,
+            width=width,
+            traffic=traffic,
         )
         self._street = lru_cache(STREETS_KEPT)(make)
         self.cameras = tuple(f"street{seed}" for seed in seeds) if mixed else ("street",)
@@ -144,12 +150,13 @@ class StreetSource(Source):
         )
 
 
-def mixed_street(seed: int, frames: int, height: int, width: int) -> Street:
+def mixed_street(seed: int, frames: int, height: int, width: int, traffic: str) -> Street:
     """Returns a street whose style, focal length and mount of the camera follow from its seed."""
     rng = np.random.default_rng([seed, 1])
-    style = str(rng.choice(STYLES))
+    style = str(rng.choice(("town", "country")))
     mount = Mount(raised=rng.uniform(-0.4, 0.5), pitch=np.deg2rad(rng.uniform(-3, 3)))
-    return Street(seed, frames, height, width, focal=width * rng.uniform(0.5, 0.9), style=style, mount=mount)
+    focal = width * rng.uniform(0.5, 0.9)
+    return Street(seed, frames, height, width, focal, style, mount, traffic)
 
 
 class JoinedSource(Source):
@@ -276,6 +283,7 @@ def _open_one(kind: str, root: str, split: str, config: DataConfig, part: str) -
             config.image_height,
             config.image_width,
             config.street_style,
+            config.street_traffic,
             stride=config.stride,
             holdout_frames=config.holdout_frames,
             part=part,

@@ -56,19 +56,20 @@ def _curvature(rng: np.random.Generator, count: int) -> np.ndarray:
     return np.convolve(curvature, kernel / kernel.sum(), mode="same")
 
 
-def make_path(rng: np.random.Generator, frames: int) -> Path:
+def make_path(rng: np.random.Generator, frames: int, pace: float = 1.0) -> Path:
     """A random centre line, long enough for a drive.
 
     Args:
       rng: source of the turns.
       frames: frames of the drive.
+      pace: its speed, relative to TOP_SPEED; turns are as much wider.
 
     Returns:
       The path.
     """
-    count = int((BEHIND + frames * TOP_SPEED + AHEAD) / STEP)
+    count = int((BEHIND + frames * pace * TOP_SPEED + AHEAD) / STEP)
     s = np.arange(count) * STEP - BEHIND
-    curvature = _curvature(rng, count)
+    curvature = _curvature(rng, count) / pace
     heading = np.cumsum(curvature) * STEP
     x, z = np.cumsum(np.sin(heading)) * STEP, np.cumsum(np.cos(heading)) * STEP
     start = int(BEHIND / STEP)
@@ -161,7 +162,7 @@ def _oscillation(rng: np.random.Generator, frames: int, amplitude: float, period
     return amplitude * np.sum(waves, axis=0) / np.sqrt(3)
 
 
-def make_drive(rng: np.random.Generator, path: Path, frames: int, lane: float) -> Drive:
+def make_drive(rng: np.random.Generator, path: Path, frames: int, lane: float, pace: float = 1.0) -> Drive:
     """A drive along a lane, slower in turns, with small pitch, roll and sway.
 
     Args:
@@ -169,6 +170,7 @@ def make_drive(rng: np.random.Generator, path: Path, frames: int, lane: float) -
       path: the centre line.
       frames: number of frames.
       lane: offset of the lane's middle to the right of the centre line, metres.
+      pace: its speed, relative to TOP_SPEED.
 
     Returns:
       The drive.
@@ -178,7 +180,7 @@ def make_drive(rng: np.random.Generator, path: Path, frames: int, lane: float) -
     s = np.zeros(frames)
     for i in range(1, frames):
         bend = min(abs(float(np.interp(s[i - 1], path.s, path.curvature))) / 0.06, 1.0)
-        s[i] = s[i - 1] + np.clip(base - 0.12 * bend + surge[i], 0.25, TOP_SPEED)
+        s[i] = s[i - 1] + pace * np.clip(base - 0.12 * bend + surge[i], 0.25, TOP_SPEED)
     x, z, yaw = place(path, s, lane + _oscillation(rng, frames, 0.12, 45))
     yaw = yaw + np.deg2rad(_oscillation(rng, frames, 0.3, 22))
     pitch = np.deg2rad(_oscillation(rng, frames, 0.4, 15))

@@ -133,7 +133,13 @@ def _vehicle(rng: np.random.Generator, builder: Builder, path: Path, s: np.ndarr
 
 
 def make_vehicles(
-    rng: np.random.Generator, path: Path, drive: Drive, lane: float, sun: np.ndarray, ambient: float
+    rng: np.random.Generator,
+    path: Path,
+    drive: Drive,
+    lane: float,
+    sun: np.ndarray,
+    ambient: float,
+    steady: bool = False,
 ) -> list[Vehicle]:
     """Traffic: vehicles ahead whose distance to the camera comes and goes, and oncoming ones at one steady speed.
 
@@ -144,6 +150,7 @@ def make_vehicles(
       lane: offset of the camera's lane, metres.
       sun: [3] direction towards the sun.
       ambient: share of the light that comes from everywhere.
+      steady: those ahead keep the camera's speed.
 
     Returns:
       The vehicles, lit as they stand at the start of the street.
@@ -153,7 +160,7 @@ def make_vehicles(
     gap = rng.uniform(13, 17)
     for _ in range(int(rng.integers(1, 3))):
         swing = rng.uniform(3, 5) * np.sin(2 * np.pi * (frames / rng.uniform(60, 90) + rng.uniform()))
-        ahead = drive.s + gap + swing
+        ahead = drive.s + gap + (0.0 if steady else swing)
         vehicles.append(_vehicle(rng, Builder(sun, ambient), path, ahead, lane, 0.0))
         gap += rng.uniform(15, 24)
     speed = rng.uniform(0.25, 0.45)

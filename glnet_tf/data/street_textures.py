@@ -114,16 +114,20 @@ def _road(rng: np.random.Generator, style: str) -> np.ndarray:
     offset = np.abs(np.arange(1024) + 0.5 - 512) / 1024 * ROAD_WIDTH
     along = (np.arange(1024) + 0.5) / 1024 * ROAD_LENGTH
     tone = rng.uniform(80, 125)
-    image = grained(rng, 1024, 1024, tone * rng.uniform(0.95, 1.05, 3), 0.13)
+    colour = tone * rng.uniform(0.95, 1.05, 3)
+    image = (
+        np.tile(np.float32(colour), (1024, 1024, 1)) if style == "highway" else grained(rng, 1024, 1024, colour, 0.13)
+    )
     wear = np.exp(-(((offset - 0.9) / 0.3) ** 2)) + np.exp(-(((offset - 2.4) / 0.3) ** 2))
     image *= (1 - 0.12 * wear)[None, :, None]
-    _patch(rng, image)
+    if style != "highway":
+        _patch(rng, image)
     sides = _pavement(rng) if style == "town" else _grass(rng)
     beyond = offset > (KERB if style == "town" else LANE + 0.5)
     image[:, beyond] = sides[:, beyond]
-    worn = 1 - 0.35 * np.clip(noise(rng, 1024, 1024, 32), 0, 1)[..., None]
+    worn = 1.0 if style == "highway" else 1 - 0.35 * np.clip(noise(rng, 1024, 1024, 32), 0, 1)[..., None]
     paint = np.array([222, 220, 210], np.float32) * worn
-    dashes = (along % 10.24 < 4.2) if style == "town" else (along % 5.12 < 2)
+    dashes = along % 10.24 < 4.2 if style == "town" else along % 5.12 < (6 if style == "highway" else 2)
     lines = (offset < 0.07)[None] & dashes[:, None]
     if style == "town":
         lines |= ((offset > LANE) & (offset < LANE + 0.1))[None] & (along % 1.28 < 0.9)[:, None]
@@ -243,7 +247,7 @@ def textures(rng: np.random.Generator, style: str) -> list[np.ndarray]:
 
     Args:
       rng: source.
-      style: "town" or "country".
+      style: "town", "country" or "highway".
 
     Returns:
       [h, w, 3] uint8 images in the order of Tile, then the further facades (town only).

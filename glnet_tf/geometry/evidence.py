@@ -19,6 +19,8 @@ from glnet_tf.geometry.triangulation import triangulate
 # Pixels of the size that flow is given at: how far a return may end from its start, and a match from its epipolar line,
 # before it has a third of its weight; the errors of flow along the line, and a parallax that drowns in them.
 RETURN_ERROR, EPIPOLAR_ERROR, PARALLAX_ERROR, LEAST_PARALLAX = 0.3, 0.5, 1.0, 0.3
+# Mean weight below which a pair counts less: the camera stands, and what has parallax moves by itself.
+LEAST_PROVED = 0.03
 # What contradicts the network's inverse depth by this factor (its logarithm) has a third of its weight: it moves by
 # itself, or is no match; a quarter, where it is to be ground, with a sharper edge.
 CONTRADICTION, GROUND_CONTRADICTION = 0.4, 0.35
@@ -63,7 +65,8 @@ def pair_evidence(flow: tf.Tensor, opposite: tf.Tensor, intrinsics: tf.Tensor, p
     clear = found.parallax > LEAST_PARALLAX
     parallax, slope = tf.where(clear, found.parallax, 1.0), tf.where(clear, found.slope, 1.0)
     weight = tf.where(clear, valid * certain * tf.square(parallax / (PARALLAX_ERROR + parallax)), 0.0)
-    return Evidence(tf.math.log(parallax / slope), weight)
+    proved = tf.reduce_mean(weight, axis=[1, 2, 3], keepdims=True)
+    return Evidence(tf.math.log(parallax / slope), weight * tf.square(tf.minimum(proved / LEAST_PROVED, 1.0)))
 
 
 def robust_centre(values: tf.Tensor, weight: tf.Tensor, tolerance: float) -> tf.Tensor:

@@ -13,6 +13,7 @@ from glnet_tf.geometry.evidence import (
     EPIPOLAR_ERROR,
     GROUND_WEIGHT,
     LEAST_PARALLAX,
+    LEAST_PROVED,
     LEAST_SUPPORT,
     PARALLAX_ERROR,
     RETURN_ERROR,
@@ -84,14 +85,26 @@ def test_the_flow_of_a_street_proves_its_depth(street, exact):
 
 
 def test_a_return_that_ends_elsewhere_counts_less():
-    off = [map_of(sideways(10, 0, returned=by).weight)[10, 30] for by in (0, RETURN_ERROR, 2 * RETURN_ERROR)]
-    np.testing.assert_allclose(off, believed(10) * np.exp([0, -1, -4]), rtol=1e-4)
+    off = [map_of(sideways(10, 0, returned=by).weight)[10, 30] for by in (0, RETURN_ERROR, 1.5 * RETURN_ERROR)]
+    np.testing.assert_allclose(off, believed(10) * np.exp([0, -1, -2.25]), rtol=1e-4)
 
 
 def test_a_match_off_its_epipolar_line_counts_less():
-    off = [map_of(sideways(10, v).weight)[10, 30] for v in (0, EPIPOLAR_ERROR, -2 * EPIPOLAR_ERROR)]
-    np.testing.assert_allclose(off, believed(10) * np.exp([0, -1, -4]), rtol=1e-4)
+    off = [map_of(sideways(10, v).weight)[10, 30] for v in (0, EPIPOLAR_ERROR, -1.5 * EPIPOLAR_ERROR)]
+    np.testing.assert_allclose(off, believed(10) * np.exp([0, -1, -2.25]), rtol=1e-4)
     np.testing.assert_allclose(map_of(sideways(10, EPIPOLAR_ERROR).log_disparity), np.log(0.1), atol=1e-4)
+
+
+def test_a_pair_that_proves_little_of_the_image_counts_less():
+    """The camera stands, and one block moves."""
+    block = (abs(X - 50) < 5) & (abs(Y - 25) < 5)
+    flow = tf.constant(np.stack([10.0 * block, 0 * X], axis=-1)[np.newaxis], tf.float32)
+    pose = np.eye(4, dtype=np.float32)[np.newaxis].copy()
+    pose[0, 0, 3] = 1
+    weight = map_of(pair_evidence(flow, tf.roll(-flow, 10, axis=2), K, pose).weight)
+    share = block.mean() * believed(10)
+    assert share < LEAST_PROVED
+    np.testing.assert_allclose(weight, block * believed(10) * (share / LEAST_PROVED) ** 2, rtol=1e-4)
 
 
 def test_what_leads_out_of_the_image_proves_nothing():
