@@ -59,6 +59,13 @@ class DataConfig(Checked):
     image_width: int = setting(416, "width of the network's images, pixels; a multiple of 32", low=32)
     batch_size: int = setting(4, "snippets per training step, over all devices and machines", low=1)
     stride: int = setting(1, "frames between the frames of a snippet", low=1)
+    target_parallax: float = setting(
+        0.0,
+        "parallax between the frames of a snippet, or between those that tools/prepare.py keeps, thousandths of the "
+        "width: frames farther apart are taken until it adds up; KITTI at 10 Hz has 10, hand-held video at 30 Hz 1; "
+        "0: stride decides",
+        low=0.0,
+    )
     flip: bool = setting(True, "mirror half of the snippets left to right")
     colour: float = setting(0.2, "largest relative change of brightness, contrast and saturation; 0: none", low=0.0)
     zoom: float = setting(

@@ -41,6 +41,13 @@ flags.DEFINE_integer("max_frames", 0, "frames after which to stop; 0: all", lowe
 flags.DEFINE_float(
     "cloud_confidence", 0.5, "confidence from which a point is part of the point cloud; 0: all are", lower_bound=0.0
 )
+flags.DEFINE_float(
+    "target_parallax",
+    4.0,
+    "parallax between the frames that are seen together, thousandths of the width: where the camera moves less, every "
+    "n-th frame up to the 8th; 0: those that follow each other",
+    lower_bound=0.0,
+)
 flags.DEFINE_string("intrinsics_file", "", "text file with the 3x3 K, pixels of the input; empty: learned or assumed")
 flags.DEFINE_float("scale", 0.0, "factor on all lengths that makes them metres; 0: unknown", lower_bound=0.0)
 flags.DEFINE_float(
@@ -75,7 +82,8 @@ def main() -> None:
 
     most = flags.FLAGS.max_frames
     frames = None if listed else Frames(flags.FLAGS.input, most)
-    predictor = Predictor(weights, config, loss, read_intrinsics(Path(file)) if file else None)
+    intrinsics = read_intrinsics(Path(file)) if file else None
+    predictor = Predictor(weights, config, loss, intrinsics, flags.FLAGS.target_parallax)
     if frames:
         predict(predictor, frames, folder)
     for name, place in inputs:

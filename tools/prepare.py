@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -14,27 +15,18 @@ from glnet_tf.errors import ConfigError
 define(DataConfig)
 flags.DEFINE_string("output_dir", "", "folder of the prepared data; an interrupted preparation goes on")
 flags.DEFINE_enum("format", "folder", ("folder", "records"), "images, or TFRecords as well (images in OUT/frames)")
-flags.DEFINE_float(
-    "target_parallax",
-    0.0,
-    "parallax between kept frames, thousandths of the width: frames of a high rate are left out; 10 is KITTI at 10 Hz, "
-    "5 suits hand-held video; 0: all but static frames are kept",
-)
-flags.DEFINE_integer("jobs", 0, "threads; 0: one per processor")
+flags.DEFINE_integer("jobs", 0, "threads; 0: one per processor", lower_bound=0)
 
 
 def main() -> None:
     data, options = config_from_flags(DataConfig), flags.FLAGS
     if not options.output_dir:
         raise ConfigError("--output_dir is missing: expected the folder that the preparation is to fill")
-    for name in ("target_parallax", "jobs"):
-        if not getattr(options, name) >= 0:
-            raise ConfigError(f"--{name}={getattr(options, name)}: expected at least 0")
     from glnet_tf.data.prepare import prepare
 
     output = Path(options.output_dir)
     frames = output / "frames" if options.format == "records" else output
-    done = prepare(data, frames, options.target_parallax, options.jobs)
+    done = prepare(data, frames, options.jobs)
     for line in done.notes:
         print(f"left out: {line}", file=sys.stderr)
     counts = ", ".join(f"{count} {reason}" for reason, count in sorted(done.left_out.items())) or "none"
@@ -42,7 +34,7 @@ def main() -> None:
     print(f"{frames}: {done.frames} frames of {done.scenes} scenes, {state}")
     print(f"left out: {counts}; each is listed with its reason in {frames / 'manifest.json'}")
     if options.format == "records":
-        write(data, frames, output)
+        write(dataclasses.replace(data, target_parallax=0.0), frames, output)
     print(f"train on it with --dataset={options.format} --data_dir={output}")
 
 

@@ -126,13 +126,13 @@ def snippet_index(position: tf.Tensor | int, seed: int, size: int) -> tf.Tensor:
     return tf.random.experimental.index_shuffle(position % size, epoch_seed, tf.constant(size - 1, tf.int64))
 
 
-def snippet_frames(runs: np.ndarray, stride: int, holdout_frames: int, part: str) -> np.ndarray:
+def snippet_frames(runs: np.ndarray, stride: int | np.ndarray, holdout_frames: int, part: str) -> np.ndarray:
     """Returns the frames (t - stride, t, t + stride) of all snippets of one scene.
 
     Args:
       runs: [F] number of the uninterrupted run that each frame belongs to, non-decreasing but for the -1 of a frame
         that cannot be used.
-      stride: frames between the frames of a snippet.
+      stride: frames between the frames of a snippet; or [F, 2] back and forth from each.
       holdout_frames: frames at the scene's end that are kept for validation.
       part: "train": snippets that touch none of those frames; "validation": snippets of those frames only; "all":
         all snippets; "frames": one for every usable frame, in which a frame without a neighbour stands in for it.
@@ -141,7 +141,8 @@ def snippet_frames(runs: np.ndarray, stride: int, holdout_frames: int, part: str
       [S, 3] int64 indices into the scene's frames; no snippet reaches from one run into another.
     """
     middle = np.arange(len(runs))
-    frames = middle[:, np.newaxis] + stride * np.array([-1, 0, 1])
+    back, forth = np.broadcast_to(stride, (len(runs), 2)).T
+    frames = np.stack([middle - back, middle, middle + forth], axis=1)
     inside = (frames >= 0) & (frames < len(runs))
     of_run = inside & (runs[np.where(inside, frames, 0)] == runs[:, np.newaxis]) & (runs[:, np.newaxis] >= 0)
     if part == "frames":

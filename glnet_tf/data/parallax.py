@@ -34,6 +34,8 @@ BLOCK = 500
 # Seconds of work after which a progress bar appears.
 PATIENCE = 3.0
 VERSION = 1
+# Frames farther apart are no neighbours: what moves by itself has gone elsewhere meanwhile.
+MAX_STRIDE = 30
 
 
 def parallax(first: np.ndarray, second: np.ndarray, intrinsics: np.ndarray | None = None) -> float:
@@ -218,6 +220,24 @@ def _keep(file: Path | None, values: np.ndarray) -> None:
     np.save(content, values, allow_pickle=False)
     make_folder(file.parent, "cache_dir")
     write_bytes(file, content.getvalue())
+
+
+def distant_frames(steps: np.ndarray, target: float) -> np.ndarray:
+    """Returns how many frames back and forth the parallax since then, or until then, adds up to a target.
+
+    Args:
+      steps: [F-1] parallax between the scene's consecutive frames, NaN where it is unknown.
+      target: thousandths of the width.
+
+    Returns:
+      [F, 2] at least 1; no more than MAX_STRIDE, nor than there are frames.
+    """
+    travelled = np.cumsum(np.append(0, np.nan_to_num(steps)))
+    frames = np.arange(len(travelled))
+    back = frames - np.searchsorted(travelled, travelled - target, side="right") + 1
+    forth = np.searchsorted(travelled, travelled + target) - frames
+    most = np.clip(np.stack([frames, frames[::-1]], axis=1), 1, MAX_STRIDE)
+    return np.clip(np.stack([back, forth], axis=1), 1, most)
 
 
 def static_snippets(frames: np.ndarray, steps: np.ndarray, least: float) -> np.ndarray:

@@ -58,14 +58,14 @@ class Prepared(NamedTuple):
     notes: tuple[str, ...]
 
 
-def prepare(data: DataConfig, folder: Path, target_parallax: float = 0.0, jobs: int = 0) -> Prepared:
+def prepare(data: DataConfig, folder: Path, jobs: int = 0) -> Prepared:
     """Prepares the scenes of a data set, or goes on with an interrupted preparation.
 
     Args:
-      data: the data set, the size of the images, and the parallax (negative: 1) below which a frame is static.
+      data: the data set, the size of the images, the parallax (negative: 1) below which a frame is static, and that
+        between kept frames.
       folder: where the prepared scenes go: SCENE/000000.jpg ..., SCENE/cam.txt, SCENE/poses.txt,
         SCENE/shape.txt, manifest.json.
-      target_parallax: thousandths of the width between kept frames; 0: all but static ones. KITTI at 10 Hz has 10.
       jobs: threads; 0: one per processor.
 
     Raises:
@@ -73,7 +73,7 @@ def prepare(data: DataConfig, folder: Path, target_parallax: float = 0.0, jobs: 
       DataError: the input is not as it should be, or the disk has no room.
     """
     data = dataclasses.replace(data, min_parallax=DEFAULT_MIN_PARALLAX if data.min_parallax < 0 else data.min_parallax)
-    manifest = _open_manifest(folder, _settings(data, target_parallax))
+    manifest = _open_manifest(folder, _settings(data))
     sources = _scene_sources(data)
     notes = [line for source in sources for line in source.skipped]
     scenes: dict[str, Scene] = {}
@@ -93,7 +93,7 @@ def prepare(data: DataConfig, folder: Path, target_parallax: float = 0.0, jobs: 
     with tqdm(total=sum(len(scene.files) for scene in scenes.values()), desc="choosing frames", unit="frame") as bar:
         for name, scene in scenes.items():
             old = manifest["scenes"].get(name, {"frames": []})
-            plans[name] = _plan(scene, old["frames"], data, target_parallax, jobs)
+            plans[name] = _plan(scene, old["frames"], data, jobs)
             bar.update(len(plans[name]))
             if plans[name] != old["frames"]:
                 _remove_outdated(folder / name, old["frames"], plans[name])
@@ -118,10 +118,10 @@ def prepare(data: DataConfig, folder: Path, target_parallax: float = 0.0, jobs: 
     )
 
 
-def _settings(data: DataConfig, target_parallax: float) -> dict[str, Any]:
-    names = ("dataset", "kitti_camera", "image_height", "image_width", "min_parallax")
+def _settings(data: DataConfig) -> dict[str, Any]:
+    names = ("dataset", "kitti_camera", "image_height", "image_width", "min_parallax", "target_parallax")
     roots = [str(Path(root.strip()).resolve()) for root in data.data_dir.split(",")]
-    return {**{name: getattr(data, name) for name in names}, "data_dir": roots, "target_parallax": target_parallax}
+    return {**{name: getattr(data, name) for name in names}, "data_dir": roots}
 
 
 def _open_manifest(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
@@ -154,7 +154,7 @@ def _write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
 
 
 def _scene_sources(data: DataConfig) -> list[SceneSource]:
-    source = open_source(dataclasses.replace(data, holdout_frames=0), "frames")
+    source = open_source(dataclasses.replace(data, holdout_frames=0, target_parallax=0.0), "frames")
     found = []
     for part in source.sources if isinstance(source, JoinedSource) else (source,):
         if not isinstance(part, SceneSource):
@@ -163,14 +163,14 @@ def _scene_sources(data: DataConfig) -> list[SceneSource]:
     return found
 
 
-def _plan(scene: Scene, old: list[Entry], data: DataConfig, target_parallax: float, jobs: int) -> list[Entry]:
+def _plan(scene: Scene, old: list[Entry], data: DataConfig, jobs: int) -> list[Entry]:
     """What becomes of every frame of a scene; the old plan where the input is as it was."""
     states = list(in_threads(_State(old), scene.files, jobs))
     if [_identity(entry) for entry in old] == [_identity(state) for state in states]:
         return old
     readable = np.array([size is not None for size in image_sizes(scene.files)], bool)
     runs = np.where(readable, uninterrupted_runs(scene.files, readable), -1)
-    reasons, runs = choose_frames(scene, runs, data.min_parallax, target_parallax, data.cache_dir, jobs)
+    reasons, runs = choose_frames(scene, runs, data.min_parallax, data.target_parallax, data.cache_dir, jobs)
     return [_entry(state, reason, number) for state, reason, number in zip(states, reasons, number_frames(runs))]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import os
+from functools import partial
 from pathlib import Path
 from typing import Callable, NamedTuple
 
@@ -14,7 +15,7 @@ import tensorflow as tf
 from glnet_tf.config import DataConfig
 from glnet_tf.data.base import Source, snippet_frames
 from glnet_tf.data.images import common_size, decode, image_sizes, uninterrupted_runs
-from glnet_tf.data.parallax import scene_parallax, static_snippets
+from glnet_tf.data.parallax import distant_frames, scene_parallax, static_snippets
 from glnet_tf.errors import ConfigError, DataError
 from glnet_tf.structures import FRAMES, GroundTruth
 
@@ -124,9 +125,12 @@ class SceneSource(Source):
         runs = np.where(readable, uninterrupted_runs(scene.files, readable), -1)
         held_scenes = split_names(self.config.holdout_scenes)
         held = self.config.holdout_frames if not held_scenes or scene.name in held_scenes else 0
-        frames = snippet_frames(runs, self.config.stride, held, part)
+        measure = partial(scene_parallax, scene.files, scene.intrinsics, scene.used_rows, self.config.cache_dir)
+        target = self.config.target_parallax
+        stride = distant_frames(measure(), target) if target and len(runs) else self.config.stride
+        frames = snippet_frames(runs, stride, held, part)
         if part in ("train", "validation") and self.config.min_parallax > 0 and len(frames):
-            steps = scene_parallax(scene.files, scene.intrinsics, scene.used_rows, self.config.cache_dir)
+            steps = measure()
             static = static_snippets(frames, steps, self.config.min_parallax)
             if static.any():
                 skipped.append(f"{scene.name}: {_left_out_as_static(static.sum(), self.config.min_parallax)}")

@@ -6,13 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from glnet_tf.data.parallax import GreyReader, parallax, scene_parallax
+from glnet_tf.data.parallax import MAX_STRIDE, GreyReader, parallax, scene_parallax
 from glnet_tf.data.scenes import Scene
 
 # A frame is left out for one of these; details may follow after a colon.
 UNREADABLE, STATIC, SUBSAMPLED, ISOLATED = "unreadable", "static", "sub-sampled", "isolated"
-# Kept frames this far apart are no neighbours: what moves by itself has gone elsewhere meanwhile.
-LONGEST_SKIP = 30
 SNIPPET = 3
 
 
@@ -55,7 +53,7 @@ def choose_frames(
             if not reason and last < frame - 1:
                 reason = _too_near(_direct(read, scene.files[last], file), min_parallax, 0.0)
         if not reason:
-            apart = last < 0 or np.isnan(since) or runs[frame] != runs[last] or frame - last > LONGEST_SKIP
+            apart = last < 0 or np.isnan(since) or runs[frame] != runs[last] or frame - last > MAX_STRIDE
             number += apart
             chosen[frame] = number
             last, since = frame, 0.0

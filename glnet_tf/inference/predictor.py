@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +13,7 @@ import tensorflow as tf
 
 from glnet_tf.config import LossConfig, RefinementConfig
 from glnet_tf.data.frames import as_rgb
+from glnet_tf.data.parallax import WIDTH, parallax
 from glnet_tf.data.pipeline import resize
 from glnet_tf.errors import DataError
 from glnet_tf.geometry.camera import resize_intrinsics
@@ -21,12 +21,15 @@ from glnet_tf.inference.predictions import assume_intrinsics
 from glnet_tf.inference.video import scale_between, scaled
 from glnet_tf.models.sizes import Size, depth_size, flow_size
 from glnet_tf.refinement.runner import Refiner
-from glnet_tf.structures import Predictions, Snippet
+from glnet_tf.structures import FRAMES, Predictions, Snippet
 from glnet_tf.training.weights import load_model
 
-# Frames that are predicted, and refined, together; neighbouring windows share one.
+# Frames that are predicted, and refined, together.
 WINDOW = 8
 SMALLEST_SIDE = 32
+# Parallax wanted between neighbouring frames, and below which the camera stands, thousandths of the width.
+TARGET_PARALLAX, STANDING = 4.0, 0.2
+MAX_STRIDE = 8
 PREDICT = RefinementConfig(refine="fusion", window=WINDOW)
 
 
@@ -76,10 +79,25 @@ class _Held(NamedTuple):
     fitted: tf.Tensor
 
 
+class _Block(NamedTuple):
+    """Consecutive frames, of which every `stride`-th ones are seen together: as many windows as that.
+
+    Attributes:
+      frames: with their images.
+      stride: frames between the frames of a window.
+      told: how many of the first frames an earlier block has told of.
+      ends: whether no frame follows.
+    """
+
+    frames: list[_Held]
+    stride: int
+    told: int
+    ends: bool
+
+
 class _Window(NamedTuple):
     """What is said about the frames of a window, in the scale of the video."""
 
-    images: list[_Held]
     initial: Predictions
     final: Predictions
     flow: np.ndarray
@@ -97,6 +115,8 @@ class Predictor:
       loss: the objective of the refinement.
       intrinsics: [3, 3] K in pixels of the images, for models that were trained with a given K; None: a K of the
         model's field of view is assumed.
+      target_parallax: between the frames of a window, thousandths of the width; where the camera moves less from frame
+        to frame, frames up to MAX_STRIDE apart are seen together. 0: always those that follow each other.
 
     Raises:
       CheckpointError: there is no such model.
@@ -108,18 +128,25 @@ class Predictor:
         refinement: RefinementConfig = PREDICT,
         loss: LossConfig | None = None,
         intrinsics: np.ndarray | None = None,
+        target_parallax: float = TARGET_PARALLAX,
     ):
         self.model, self.architecture = load_model(weights)
         self.intrinsics = intrinsics
+        self.target_parallax = target_parallax
         self.refinement = refinement
         # One K for all windows: it is not a window's own to refine.
         self._config = dataclasses.replace(refinement, oft_intrinsics_rate=0.0)
         self._loss = loss or LossConfig()
         self._size: Size | None = None
         self._refiners: dict[tuple[int, Size], Refiner] = {}
+        self._next_flow = tf.function(
+            lambda two: self.model.flow_net(two[tf.newaxis])[0][0, 0],
+            input_signature=[tf.TensorSpec([2, None, None, 3])],
+            autograph=False,
+        )
 
     def predict(self, images: Iterable[np.ndarray]) -> Iterator[FramePrediction]:
-        """Yields what is said about every image, in order; it runs ahead of the caller by one window.
+        """Yields what is said about every image, in order; it runs ahead of the caller by one block of windows.
 
         Args:
           images: of one size, see data.frames.as_rgb; of a video in the order of time. Of a single image, only the
@@ -128,28 +155,42 @@ class Predictor:
         Raises:
           DataError: an image cannot be used.
         """
-        window, pose = None, np.eye(4)
-        for held, first in self._windows(images):
-            window = self._window(held)
-            for frame in range(first, len(held) - 1):
-                said, pose = self._said(window, frame, pose)
+        pose = np.eye(4)
+        for block in self._blocks(images):
+            windows = [self._window(block.frames[phase :: block.stride]) for phase in range(block.stride)]
+            count = len(block.frames)
+            for frame in range(block.told, count if block.ends else count - block.stride):
+                said, pose = self._said(block, windows[frame % block.stride], frame, pose)
                 yield said
-        if window is not None:
-            yield self._said(window, len(window.images) - 1, pose)[0]
 
-    def _windows(self, images: Iterable[np.ndarray]) -> Iterator[tuple[list[_Held], int]]:
-        """Yields windows, and the number of each one's first frame that the window before did not tell of."""
-        held: deque[_Held] = deque(maxlen=self._config.window)
-        untold, any_told = 0, False
+    def _blocks(self, images: Iterable[np.ndarray]) -> Iterator[_Block]:
+        """Yields blocks of as many frames as all their windows have; neighbours share the last frame of each window."""
+        window = self._config.window
+        held: list[_Held] = []
+        told = stride = 0
         for image in images:
             held.append(self._fitted(image, held[0].image.shape if held else None))
-            untold += 1
-            if untold == held.maxlen:
-                yield list(held), 0
-                # The last frame has no flow yet: it is the next window's first.
-                untold, any_told = 1, True
-        if untold > 1 or (untold and not any_told):
-            yield list(held), len(held) - untold
+            if not stride and len(held) - told >= window:
+                stride = self._stride(held[told : told + window])
+            if stride and len(held) - told == window * stride:
+                held = held[told:]
+                yield _Block(held, stride, 0, False)
+                # Those without a neighbour ahead are the next block's first.
+                told, stride = (window - 1) * stride, 0
+        if len(held) > told:
+            # At the end, frames that were told of before make the windows whole.
+            most = len(held) // (window if told else FRAMES)
+            stride = max(1, min(stride or self._stride(held[-window:]), most))
+            frames = held[-window * stride :] if told else held
+            yield _Block(frames, stride, len(frames) - (len(held) - told), True)
+
+    def _stride(self, held: Sequence[_Held]) -> int:
+        """Frames between those that have the parallax wanted, by what neighbouring ones have."""
+        greys = [cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY) for frame in held]
+        height = max(round(WIDTH * greys[0].shape[0] / greys[0].shape[1]), SMALLEST_SIDE)
+        small = [cv2.resize(grey, (WIDTH, height), interpolation=cv2.INTER_AREA) for grey in greys]
+        found = np.mean([parallax(first, second) for first, second in zip(small, small[1:])]) if small[1:] else 0.0
+        return 1 if found < STANDING else int(np.clip(np.ceil(self.target_parallax / found), 1, MAX_STRIDE))
 
     def _fitted(self, image: np.ndarray, size: tuple[int, ...] | None) -> _Held:
         image = as_rgb(image)
@@ -166,7 +207,7 @@ class Predictor:
             self._size = depth_size(self.model.image_size, [width / height])
         return _Held(image, resize(image[np.newaxis], flow_size(self._size, self._config.flow_scale))[0])
 
-    def _window(self, held: list[_Held]) -> _Window:
+    def _window(self, held: Sequence[_Held]) -> _Window:
         """Predicts and refines a window; refined, it is brought back to the network's scale, see refine_video."""
         # One image alone is its own neighbour.
         fitted = [frame.fitted for frame in held] * (2 if len(held) == 1 else 1)
@@ -180,7 +221,6 @@ class Predictor:
         refined = self._refiners[count, self._size](self._snippet(tf.stack(fitted)[tf.newaxis], held[0].image.shape))
         scale = scale_between(refined.initial.disparities[0].numpy(), refined.final.disparities[0].numpy())
         return _Window(
-            images=held,
             initial=refined.initial,
             final=scaled(refined.final, scale),
             flow=refined.flow[0].numpy(),
@@ -202,10 +242,12 @@ class Predictor:
         )
         return assume_intrinsics(snippet, self.model, tf.constant([size[1] / size[0]]))
 
-    def _said(self, window: _Window, frame: int, pose: np.ndarray) -> tuple[FramePrediction, np.ndarray]:
-        """What a window says about one of its frames, whose camera to world is given; and the next frame's."""
+    def _said(
+        self, block: _Block, window: _Window, number: int, pose: np.ndarray
+    ) -> tuple[FramePrediction, np.ndarray]:
+        """What a window says about a frame of a block, whose camera to world is given; and the next frame's."""
         assert self._size is not None
-        image = window.images[frame].image
+        image, frame = block.frames[number].image, number // block.stride
         height, width = image.shape[:2]
         disparity = cv2.resize(window.final.disparities[0][0, frame, ..., 0].numpy(), (width, height))
         initial = None
@@ -213,14 +255,18 @@ class Predictor:
             initial = cv2.resize(window.initial.disparities[0][0, frame, ..., 0].numpy(), (width, height))
             initial *= np.median(disparity) / np.median(initial)
         flow = moving = None
-        following = pose
-        if frame < len(window.images) - 1:
+        following, motions = pose, len(window.final.poses[0]) // 2
+        if number < len(block.frames) - 1:
             found = window.flow[frame]
+            if block.stride > 1:
+                found = self._next_flow(tf.stack([x.fitted for x in block.frames[number : number + 2]])).numpy()
             ratio = np.array([width / found.shape[1], height / found.shape[0]], np.float32)
             flow = cv2.resize(found, (width, height)) * ratio
+            motion = window.final.poses[0, min(frame, motions - 1)].numpy().astype(np.float64)
+            following = pose @ np.linalg.inv(share_of_motion(motion, block.stride))
+        if number < len(block.frames) - block.stride:
             moves = window.moving[frame].astype(np.uint8)
             moving = cv2.resize(moves, (width, height), interpolation=cv2.INTER_NEAREST) > 0
-            following = pose @ np.linalg.inv(window.final.poses[0, frame].numpy().astype(np.float64))
         said = FramePrediction(
             image=image,
             disparity=disparity,
@@ -233,3 +279,12 @@ class Predictor:
             reason=window.reason,
         )
         return said, following
+
+
+def share_of_motion(motion: np.ndarray, steps: int) -> np.ndarray:
+    """Returns the motion, [4, 4], that makes the given one when it is repeated so many times."""
+    step = np.eye(4)
+    step[:3, :3] = cv2.Rodrigues(cv2.Rodrigues(motion[:3, :3])[0] / steps)[0]
+    summed = sum(np.linalg.matrix_power(step[:3, :3], k) for k in range(steps))
+    step[:3, 3] = np.linalg.solve(summed, motion[:3, 3])
+    return step

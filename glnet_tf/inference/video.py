@@ -13,7 +13,7 @@ import tensorflow as tf
 from glnet_tf.data.base import Source
 from glnet_tf.data.formats import read_array
 from glnet_tf.data.work import progress_bar
-from glnet_tf.errors import DataError
+from glnet_tf.errors import ConfigError, DataError
 from glnet_tf.inference.predictions import prediction_of
 from glnet_tf.inference.refined import RefinedFolder, write_npz
 from glnet_tf.inference.refining import (
@@ -58,6 +58,11 @@ def refine_video(task: Task, folder: Path) -> str:
       a table of the errors as predicted and refined, where the truth is known, and what could not be refined.
     """
     source, frames = task.source, task.config.window
+    if task.data.target_parallax:
+        raise ConfigError(
+            f"--target_parallax={task.data.target_parallax}, --window={frames}: frames of a window follow each "
+            "other; give one of them"
+        )
     results = RefinedFolder(folder, task.settings())
     config = dataclasses.replace(task.config, oft_intrinsics_rate=0.0)
     refiner = dataclasses.replace(task, config=config).refiner()

@@ -10,7 +10,7 @@ from scene_files import write_scene
 from glnet_tf.config import DataConfig
 from glnet_tf.data import parallax as measure
 from glnet_tf.data.folder import FolderSource
-from glnet_tf.data.parallax import GreyReader, parallax, scene_parallax, static_snippets
+from glnet_tf.data.parallax import MAX_STRIDE, GreyReader, distant_frames, parallax, scene_parallax, static_snippets
 from glnet_tf.data.street import Street
 
 HEIGHT, WIDTH = 64, 208
@@ -129,6 +129,25 @@ def test_snippets_without_parallax_between_neighbours(stride, least, static):
     steps = np.array([0.5, 0.4, 2.0, 0.1 if stride == 2 else np.nan, np.nan])
     middle = np.arange(stride, 6 - stride)[:, np.newaxis]
     assert static_snippets(middle + stride * np.array([-1, 0, 1]), steps, least).tolist() == static
+
+
+def test_distant_frames():
+    steps = np.array([1, 1, 1, 4, 0, 1, np.nan, 1, 5])
+    back, forth = distant_frames(steps, 3).T
+    assert forth.tolist() == [3, 3, 2, 1, 5, 4, 3, 2, 1, 1]
+    assert back.tolist() == [1, 1, 2, 3, 1, 2, 3, 4, 5, 1]
+    assert distant_frames(np.zeros(99), 3).max() == MAX_STRIDE
+    np.testing.assert_array_equal(distant_frames(np.zeros(0), 3), [[1, 1]])
+
+
+def test_the_frames_of_a_snippet_are_as_far_apart_as_asked_for(tmp_path, street):
+    write_street(tmp_path / "a", street, (0, 0, 0, 1, 1, 1, 2, 2, 2))
+    known = parallax(*(cv2.cvtColor(street.frame(number).image, cv2.COLOR_RGB2GRAY) for number in (0, 1)))
+    config = DataConfig(target_parallax=known / 2, cache_dir="")
+    source = FolderSource(tmp_path / "a", part="all", config=config)
+    assert [source.labels(index) for index in (2, 3)] == [
+        tuple(f"a/{number}" for number in numbers) for numbers in ((2, 3, 6), (2, 4, 6))
+    ]
 
 
 @pytest.mark.parametrize(("part", "middles"), [("train", [1, 2]), ("all", [1, 2, 3])])

@@ -56,7 +56,7 @@ def decoded(image):
 
 
 def test_a_long_stop_is_a_gap(monkeypatch, tmp_path):
-    monkeypatch.setattr(selection, "LONGEST_SKIP", 3)
+    monkeypatch.setattr(selection, "MAX_STRIDE", 3)
     _, runs = choose(monkeypatch, tmp_path, [0, 2, 2, 2, 4, 4, 4, 4, 8])
     assert runs == [0, 0, -1, -1, 0, -1, -1, -1, 1]
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -19,7 +21,7 @@ from glnet_tf.geometry.camera import resize_intrinsics
 from glnet_tf.inference import predictor
 from glnet_tf.inference.point_cloud import MOST_POINTS, PointCloud
 from glnet_tf.inference.predictions import read_depth, read_flow
-from glnet_tf.inference.predictor import Predictor
+from glnet_tf.inference.predictor import MAX_STRIDE, Predictor, share_of_motion
 from glnet_tf.inference.written import Pictures, PredictionFolder
 from glnet_tf.models.glnet import both_ways
 from glnet_tf.refinement.runner import Refined
@@ -88,6 +90,58 @@ def test_every_image_once_in_order_in_one_scale(told, count, refine):
         assert frame.moving[:, :59].all() and not frame.moving[:, 61:].any()
     seen = [number for window in Told.windows for number in window]
     assert set(seen) == set(range(100, 100 + count)) and len(seen) <= count + 2 * 8
+
+
+@pytest.mark.parametrize("count", [7, 20, 31, 32, 33, 40, 57, 64, 100])
+@pytest.mark.parametrize("strides", [[4], [2], [1, 4], [4, 1, 3]])
+def test_frames_apart_are_seen_together_and_those_between_follow(told, monkeypatch, count, strides):
+    wanted = itertools.cycle(strides)
+    monkeypatch.setattr(Predictor, "_stride", lambda self, held: next(wanted))
+    predictor_ = Predictor("run", RefinementConfig(refine="fusion", window=8))
+    steps = []
+    predictor_._next_flow = lambda two: steps.append(two.numpy().mean(axis=(1, 2, 3)) * 255) or tf.ones([64, 160, 2])
+    said = list(predictor_.predict(iter(images(count))))
+    assert len(said) == count
+    depths = np.array([frame.disparity.mean() for frame in said])
+    np.testing.assert_allclose(depths / depths[0], (100 + np.arange(count)) / 100, rtol=1e-5)
+    assert all(np.unique(np.diff(window)).tolist() in ([1], [2], [3], [4]) for window in Told.windows)
+    assert [frame.flow is None for frame in said] == [False] * (count - 1) + [True]
+    np.testing.assert_allclose([b - a for a, b in steps], 1, atol=1e-3)
+    # A motion of 1 from one frame of a window to the next, whatever lies between.
+    speed = np.diff([frame.pose[2, 3] for frame in said])
+    np.testing.assert_allclose(1 / speed, np.round(1 / speed), atol=1e-5)
+    if len(strides) == 1 and count >= 3 * strides[0]:
+        np.testing.assert_allclose(speed, 1 / strides[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 8])
+def test_a_share_of_a_motion_makes_it_when_repeated(steps):
+    motion = np.eye(4)
+    motion[:3, :3] = cv2.Rodrigues(np.array([0.1, -0.4, 0.2]))[0]
+    motion[:3, 3] = [0.3, -1, 2]
+    np.testing.assert_allclose(np.linalg.matrix_power(share_of_motion(motion, steps), steps), motion, atol=1e-12)
+
+
+def test_the_stride_brings_the_parallax_that_is_wanted(told):
+    """The upper half passes twice as fast as the lower one: half a pixel of 320 apart from what a rotation explains."""
+    rng = np.random.default_rng(0)
+    texture = cv2.GaussianBlur(rng.uniform(0, 255, (240, 400)).astype(np.float32), (0, 0), 2)
+    texture = np.clip((texture - 127) * 5 + 127, 0, 255)
+
+    def seen(frame: int) -> np.ndarray:
+        upper, lower = (
+            cv2.warpAffine(texture, np.float32([[1, 0, -x * frame], [0, 1, 0]]), (320, 240)) for x in (2, 1)
+        )
+        return np.repeat(np.uint8([*upper[:120], *lower[120:]])[..., np.newaxis], 3, axis=2)
+
+    given = Predictor("run", target_parallax=4.0)
+    held, faster = ([given._fitted(seen(by * frame), None) for frame in range(8)] for by in (1, 2))
+    assert given._stride(held) in (3, 4, 5) and given._stride(faster) == 2
+    assert given._stride([held[0]] * 8) == given._stride(held[:1]) == 1  # nothing is gained by waiting
+    given.target_parallax = 0.0
+    assert given._stride(held) == 1
+    given.target_parallax = 1e3
+    assert given._stride(held) == MAX_STRIDE
 
 
 def test_a_stream_is_not_read_further_than_a_window(told):
