@@ -55,7 +55,7 @@ def main() -> None:
     before = run_dir / "before.json"
     if not before.exists():
         print(f"{training.weights}, as it ships, on {TEST_STREETS} streets that it never saw", file=sys.stderr)
-        write_boards(trainer, shown, trainer.predict(shown), loss.alpha, "shipped")
+        write_boards(trainer, shown, trainer.predict(shown), "shipped")
         write_text(before, json.dumps({"shipped": judged(trainer, test)}, indent=2))
     if trainer.run() < training.steps:
         return
@@ -87,13 +87,9 @@ def judged(trainer: Trainer, source: Source) -> dict[str, float]:
 
 def refined(trainer: Trainer, source: Source, shown: Snippet) -> dict[str, dict[str, float]]:
     """Returns the errors of the snippets that are shown, as the networks predict them after training, and by OFT."""
-    values = flags.FlagValues()
-    define(LossConfig, RefinementConfig, values=values)
-    values(["refine", f"--flagfile={ROOT / 'configs' / 'refine.flags'}", "--refine=oft"])
-    loss = config_from_flags(LossConfig, values=values)
-    result = Refiner(trainer.model, loss, config_from_flags(RefinementConfig, values=values))(shown)
-    write_boards(trainer, shown, result.initial, loss.alpha, "trained")
-    write_boards(trainer, shown, result.final, loss.alpha, "refined")
+    result = Refiner(trainer.model, config=RefinementConfig(refine="oft"))(shown)
+    write_boards(trainer, shown, result.initial, "trained")
+    write_boards(trainer, shown, result.final, "refined")
     return {
         name: validate(lambda _, said=said: said, source, batch_of(trainer.data), snippets_to_show(source))
         for name, said in (("unrefined", result.initial), ("refined", result.final))
@@ -105,11 +101,11 @@ def batch_of(data: DataConfig) -> DataConfig:
     return dataclasses.replace(data, batch_size=PICTURES)
 
 
-def write_boards(trainer: Trainer, shown: Snippet, said: Predictions, alpha: float, stage: str) -> None:
+def write_boards(trainer: Trainer, shown: Snippet, said: Predictions, stage: str) -> None:
     """Draws what is said about the snippets to show, one board each."""
     for i in range(PICTURES):
         one = [tf.nest.map_structure(lambda x, i=i: x[i : i + 1], batch) for batch in (shown, said)]
-        write_png(trainer.run_dir / f"street{i}_{stage}.png", board(explain(*one, alpha)))
+        write_png(trainer.run_dir / f"street{i}_{stage}.png", board(explain(*one, LossConfig.alpha)))
 
 
 def write_page(run_dir: Path, metrics: dict[str, Any]) -> None:

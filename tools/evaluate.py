@@ -11,10 +11,10 @@ from pathlib import Path
 from absl import flags
 from flagging import chosen_model, config_from_flags, define, define_model, run
 
-from glnet_tf.config import DataConfig, EvaluationConfig, LossConfig, RefinementConfig
+from glnet_tf.config import REFINEMENT_LOSS, DataConfig, EvaluationConfig, LossConfig, RefinementConfig
 from glnet_tf.errors import ConfigError
 
-define(DataConfig, EvaluationConfig, LossConfig, RefinementConfig)
+define(DataConfig, EvaluationConfig, REFINEMENT_LOSS, RefinementConfig)
 define_model()
 flags.FLAGS.set_default("refine", "none")
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from absl import flags
 from flagging import chosen_model, config_from_flags, define, define_model, run
 
-from glnet_tf.config import LossConfig, RefinementConfig
+from glnet_tf.config import REFINEMENT_LOSS, LossConfig, RefinementConfig
 from glnet_tf.errors import ConfigError
 
-define(LossConfig, RefinementConfig)
+define(REFINEMENT_LOSS, RefinementConfig)
 define_model()
 flags.DEFINE_string("output_dir", "", "folder for the files; for a SavedModel it must not exist yet")
 flags.DEFINE_string("licence", "", "weights: what users are told when they load the file")

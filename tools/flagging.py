@@ -30,12 +30,13 @@ DEFINE: dict[type, Callable[..., Any]] = {
 }
 
 
-def define(*configs: type, values: flags.FlagValues = flags.FLAGS) -> None:
-    """Defines a flag for every field of configuration classes; a field that two classes share gets one flag."""
+def define(*configs: Any, values: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines a flag for every field of configurations, or of their classes; a field that two share gets one flag."""
     for config in configs:
         for field in dataclasses.fields(config):
             if field.name not in values:
-                DEFINE[type(field.default)](field.name, field.default, field.metadata["help"], flag_values=values)
+                default = getattr(config, field.name)
+                DEFINE[type(default)](field.name, default, field.metadata["help"], flag_values=values)
 
 
 def define_model(default: str = "") -> None:

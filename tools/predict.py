@@ -16,7 +16,7 @@ import numpy as np
 from absl import flags
 from flagging import chosen_model, config_from_flags, define, define_model, run
 
-from glnet_tf.config import LossConfig, RefinementConfig
+from glnet_tf.config import REFINEMENT_LOSS, LossConfig, RefinementConfig
 from glnet_tf.data.work import shard_of
 from glnet_tf.errors import ConfigError
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from glnet_tf.data.frames import Frames
     from glnet_tf.inference.predictor import Predictor
 
-define(LossConfig, RefinementConfig)
+define(REFINEMENT_LOSS, RefinementConfig)
 define_model("kitti-lite")
 flags.FLAGS.set_default("refine", "fusion")
 flags.FLAGS.set_default("window", 8)

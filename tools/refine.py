@@ -8,11 +8,11 @@ from pathlib import Path
 from absl import flags
 from flagging import chosen_model, config_from_flags, define, define_model, run
 
-from glnet_tf.config import DataConfig, LossConfig, RefinementConfig
+from glnet_tf.config import REFINEMENT_LOSS, DataConfig, LossConfig, RefinementConfig
 from glnet_tf.data.work import shard_of
 from glnet_tf.errors import ConfigError
 
-define(DataConfig, LossConfig, RefinementConfig)
+define(DataConfig, REFINEMENT_LOSS, RefinementConfig)
 define_model()
 flags.DEFINE_string("output_dir", "", "folder for the results; the same command goes on where it was interrupted")
 flags.DEFINE_string("video", "", "a video file, instead of --dataset and --data_dir")

@@ -34,6 +34,7 @@ LEFT_OUT: dict[str, tuple[str, ...]] = {
     "epipolar": ("epipolar",),
     "smoothness": ("depth_smoothness", "flow_smoothness"),
     "consistency": ("consistency",),
+    "evidence": ("evidence",),
 }
 
 

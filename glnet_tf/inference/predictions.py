@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from glnet_tf.config import DataConfig, LossConfig, RefinementConfig
+from glnet_tf.config import REFINEMENT_LOSS, DataConfig, LossConfig, RefinementConfig
 from glnet_tf.data.base import Source
 from glnet_tf.data.folder import DEPTH_SCALE
 from glnet_tf.data.formats import read_array, read_depth_png, read_flo, read_kitti_flow
@@ -72,10 +72,10 @@ class ModelPredictions:
       size: (h, w) of the depth, that of the last source.
     """
 
-    def __init__(self, weights: str | Path, loss: LossConfig | None = None, config: RefinementConfig = PREDICT):
+    def __init__(self, weights: str | Path, loss: LossConfig = REFINEMENT_LOSS, config: RefinementConfig = PREDICT):
         self.model, self.architecture = load_model(weights)
         self.size = self.model.image_size
-        self._loss, self._config = loss or LossConfig(), config
+        self._loss, self._config = loss, config
 
     def of(
         self, source: Source, data: DataConfig, indices: Sequence[int]

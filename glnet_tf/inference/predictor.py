@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from glnet_tf.config import LossConfig, RefinementConfig
+from glnet_tf.config import REFINEMENT_LOSS, LossConfig, RefinementConfig
 from glnet_tf.data.frames import as_rgb
 from glnet_tf.data.parallax import WIDTH, parallax
 from glnet_tf.data.pipeline import resize
@@ -126,7 +126,7 @@ class Predictor:
         self,
         weights: str | Path,
         refinement: RefinementConfig = PREDICT,
-        loss: LossConfig | None = None,
+        loss: LossConfig = REFINEMENT_LOSS,
         intrinsics: np.ndarray | None = None,
         target_parallax: float = TARGET_PARALLAX,
     ):
@@ -136,7 +136,7 @@ class Predictor:
         self.refinement = refinement
         # One K for all windows: it is not a window's own to refine.
         self._config = dataclasses.replace(refinement, oft_intrinsics_rate=0.0)
-        self._loss = loss or LossConfig()
+        self._loss = loss
         self._size: Size | None = None
         self._refiners: dict[tuple[int, Size], Refiner] = {}
         self._next_flow = tf.function(

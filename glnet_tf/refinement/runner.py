@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import tensorflow as tf
 
-from glnet_tf.config import LossConfig, RefinementConfig
+from glnet_tf.config import REFINEMENT_LOSS, LossConfig, RefinementConfig
 from glnet_tf.geometry.camera import resize_intrinsics
 from glnet_tf.geometry.evidence import Evidence
 from glnet_tf.geometry.fusion import MOTION_PIXELS, MOTION_SHARE, fused, fused_flow
@@ -35,6 +35,7 @@ STATIC_FLOW = 0.1
 LEAST_TEXTURE = 1e-3
 # What optimisation is held to where nothing is proved: the fused depth, with this weight.
 LEAST_WEIGHT = 0.1
+DEFAULTS = RefinementConfig()
 
 Batch = TypeVar("Batch", tf.Tensor, Predictions, Observation)
 
@@ -72,7 +73,7 @@ class Refiner:
       model: trained, with its variables made. With config.policy "snippet" it leaves every call as it entered it, also
         when the call is interrupted; with "sequence" each call goes on from the parameters of the one before. Fusion
         and OFT never touch it.
-      loss: the objective's weights and constants, as in training.
+      loss: the objective's weights and constants.
       config: what is refined, and how.
       frames: of a snippet or window.
       weights: of the objective's terms, if they are variables; None: those of `loss`, as constants.
@@ -83,8 +84,8 @@ class Refiner:
     def __init__(
         self,
         model: GLNet,
-        loss: LossConfig,
-        config: RefinementConfig,
+        loss: LossConfig = REFINEMENT_LOSS,
+        config: RefinementConfig = DEFAULTS,
         frames: int = FRAMES,
         weights: LossWeights | None = None,
         size: Size | None = None,
@@ -257,10 +258,10 @@ def _inserted(old: Batch, new: Batch, rows: list[int]) -> Batch:
 
 
 def refine(
-    model: GLNet, snippet: Snippet, config: RefinementConfig | None = None, loss: LossConfig | None = None
+    model: GLNet, snippet: Snippet, config: RefinementConfig = DEFAULTS, loss: LossConfig = REFINEMENT_LOSS
 ) -> Refined:
     """Refines one batch; for several, make one Refiner, which compiles only once."""
-    return Refiner(model, loss or LossConfig(), config or RefinementConfig(), snippet.images.shape[1])(snippet)
+    return Refiner(model, loss, config, snippet.images.shape[1])(snippet)
 
 
 def obstacles(snippet: Snippet, predictions: Predictions) -> list[str]:
