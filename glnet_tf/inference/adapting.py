@@ -46,5 +46,6 @@ def adapt(task: Task, folder: Path) -> None:
                     if finite:
                         let_go()
                 bar.update(len(snippet.index))
-                bar.set_postfix_str(f"objective={float(tf.reduce_mean(history.total[-1])):.4f}", refresh=False)
+                if history is not None:
+                    bar.set_postfix_str(f"objective={float(tf.reduce_mean(history.total[-1])):.4f}", refresh=False)
             manager.save(checkpoint_number=number + 1)

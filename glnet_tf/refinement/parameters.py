@@ -86,7 +86,7 @@ class ParameterRefinement:
         self._step = step
         self.predict = tf.function(predicted, input_signature=[signature, finest_signature(signature)], autograph=False)
 
-    def run(self, snippet: Snippet, initial: Predictions, found: Evidence) -> tuple[History, bool]:
+    def run(self, snippet: Snippet, initial: Predictions, found: Evidence) -> tuple[History | None, bool]:
         """Refines the model's parameters on a batch, from fresh moments of Adam.
 
         Args:
@@ -95,12 +95,12 @@ class ParameterRefinement:
           found: evidence about the depth of its frames.
 
         Returns:
-          what every iteration started from, and whether all was finite; if not, the last update was left out.
+          what every iteration started from, None if there was none, and whether all was finite; if not, the last update was left out.
         """
         for variable in self._moments:
             variable.assign(tf.zeros_like(variable))
         rows: list[tuple[tf.Tensor, LossReport]] = []
-        best, waited = float("inf"), 0
+        best, waited, finite = float("inf"), 0, True
         for _ in range(self._config.iterations):
             total, report, finite = self._step(snippet, finest(initial), found)
             rows.append((total, report))
@@ -111,5 +111,7 @@ class ParameterRefinement:
             best = min(best, mean)
             if self._config.stall and waited >= PATIENCE:
                 break
-        history = tf.nest.map_structure(lambda *values: tf.stack(values), *[History(*row) for row in rows])
+        history = (
+            tf.nest.map_structure(lambda *values: tf.stack(values), *[History(*row) for row in rows]) if rows else None
+        )
         return history, bool(finite)

@@ -17,7 +17,7 @@ from glnet_tf.losses.objective import loss_weights
 from glnet_tf.models.levels import evidence_signature, finest, finest_signature
 from glnet_tf.models.observation import frame_evidence
 from glnet_tf.refinement.history import PATIENCE, History
-from glnet_tf.refinement.outputs import make_output_refinement
+from glnet_tf.refinement.outputs import corrected_predictions, make_output_refinement, prior, start
 from glnet_tf.structures import Predictions, Snippet, merge, snippet_signature, split
 
 SIZE = (64, 224)
@@ -117,6 +117,21 @@ def test_the_prior_holds_the_outputs(scenes, refined):
 
     free, held = change(RefinementConfig().prior), change(100.0)
     assert held < 0.1 * free
+
+
+def test_the_prior_counts_every_change_in_its_unit(scenes):
+    initial = scenes[0].truth
+    nothing = start(initial).corrections
+    changes = {
+        "motion": tf.constant([0.002, 0, 0, 0, 0.03, 0])[tf.newaxis, tf.newaxis] * tf.ones([1, 2, 1]),
+        "camera": tf.constant([[0.05, 0.05, 0.0]]),
+        "log_disparity": tuple(0.2 * float(i == 1) + x for i, x in enumerate(nothing.log_disparity)),
+        "flow": tuple(0.5 * float(i == 0) + x for i, x in enumerate(nothing.flow)),
+    }
+    for name, expected in {"motion": 2 / 3, "camera": 2 / 3, "log_disparity": 1, "flow": 1}.items():
+        corrections = nothing._replace(**{name: changes[name]})
+        found = prior(initial, corrected_predictions(initial, corrections), corrections)
+        np.testing.assert_allclose(found, [expected], rtol=1e-3)
 
 
 def test_a_batch_is_refined_as_its_snippets_one_by_one(scenes, refined):

@@ -85,6 +85,15 @@ def test_the_weights_are_restored_bit_for_bit_and_outputs_change(model, refiner)
     assert refined.moving.shape == (2, 2 * (FRAMES - 1), HEIGHT, WIDTH, 1)
 
 
+def test_no_iteration_leaves_the_fused_depth(refiner, monkeypatch):
+    none = dataclasses.replace(refiner.config, iterations=0)
+    monkeypatch.setattr(refiner, "config", none)
+    monkeypatch.setattr(refiner._pft, "_config", none)
+    refined = refiner(moving())
+    assert refined.reasons == ("",) and refined.pft is None and refined.oft.total.shape == (1, 1)
+    np.testing.assert_allclose(refined.final.disparities[0], refined.fused.disparities[0], rtol=1e-4)
+
+
 def test_a_part_whose_rate_is_zero_stays(refiner):
     refined = refiner(moving())
     np.testing.assert_array_equal(refined.initial.flows[0], refined.tuned.flows[0])
