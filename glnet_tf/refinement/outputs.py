@@ -34,8 +34,8 @@ BETA1, BETA2, EPSILON = 0.9, 0.99, 1e-3
 STRIDES = (1, 4, 16)
 # A change of translation, relative to its length, for a change of rotation of one radian.
 TRANSLATION_PER_RADIAN = 10.0
-# The prior's units: logarithm of depth, pixels, radians, share of the translation's length, logarithm of the focal length
-# and share of the image.
+# The prior's units: logarithm of depth, pixels, radians, share of the translation's length; logarithm of the focal
+# length, and share of the image.
 UNCERTAIN_LOG_DEPTH, UNCERTAIN_FLOW, UNCERTAIN_ROTATION, UNCERTAIN_TRANSLATION = 0.2, 0.5, 0.002, 0.03
 UNCERTAIN_CAMERA = 0.05
 

@@ -95,12 +95,13 @@ class ParameterRefinement:
           found: evidence about the depth of its frames.
 
         Returns:
-          what every iteration started from, None if there was none, and whether all was finite; if not, the last update was left out.
+          what every iteration started from, None if there was none, and whether all was finite; if not, the last update
+          was left out.
         """
         for variable in self._moments:
             variable.assign(tf.zeros_like(variable))
         rows: list[tuple[tf.Tensor, LossReport]] = []
-        best, waited, finite = float("inf"), 0, True
+        best, waited = float("inf"), 0
         for _ in range(self._config.iterations):
             total, report, finite = self._step(snippet, finest(initial), found)
             rows.append((total, report))
@@ -111,7 +112,7 @@ class ParameterRefinement:
             best = min(best, mean)
             if self._config.stall and waited >= PATIENCE:
                 break
-        history = (
-            tf.nest.map_structure(lambda *values: tf.stack(values), *[History(*row) for row in rows]) if rows else None
-        )
+        if not rows:
+            return None, True
+        history = tf.nest.map_structure(lambda *values: tf.stack(values), *[History(*row) for row in rows])
         return history, bool(finite)
