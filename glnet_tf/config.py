@@ -102,7 +102,11 @@ class DataConfig(Checked):
 class EvaluationConfig(Checked):
     """What is judged, and by which protocol."""
 
-    task: str = setting("depth", "what is judged", choices=("depth", "flow", "odometry", "intrinsics"))
+    task: str = setting(
+        "depth",
+        "what is judged; road: without a truth, whether the road ahead is one plane",
+        choices=("depth", "flow", "odometry", "intrinsics", "road"),
+    )
     predictions: str = setting(
         "",
         "folder with anyone's predictions instead of a run's, named as the frames: depth SCENE/FRAME.npz or 16-bit PNG "

@@ -17,6 +17,7 @@ from glnet_tf.errors import ConfigError
 define(DataConfig, EvaluationConfig, REFINEMENT_LOSS, RefinementConfig)
 define_model()
 flags.FLAGS.set_default("refine", "none")
+flags.DEFINE_integer("every", 1, "judge every n-th frame or snippet only", lower_bound=1)
 
 
 def main() -> None:
@@ -40,7 +41,8 @@ def main() -> None:
         part = "frames" if config.task in ("depth", "flow") else "all"
     source = open_source(dataclasses.replace(data, split="") if eigen else data, part)
     labels = eigen_labels() if eigen else None
-    indices = [index for index in range(len(source)) if labels is None or source.label(index) in labels]
+    every = range(0, len(source), flags.FLAGS.every)
+    indices = [index for index in every if labels is None or source.label(index) in labels]
     refinement = config_from_flags(RefinementConfig)
     model = ModelPredictions(weights, config_from_flags(LossConfig), refinement) if weights else None
     report = evaluate(source, indices, config, data, model)

@@ -1,59 +1,98 @@
-"""Joins the tables of refinements: python tools/results.py --of=street=DIR --of=redkitchen=DIR --output=FILE.json"""
+"""Measures what the documents say: tools/results.py --flagfile=configs/results.flags --data=DIR --output_dir=DIR"""
 
 from __future__ import annotations
 
 import json
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 from absl import flags
 from flagging import run
 
 from glnet_tf.data.formats import write_bytes
-from glnet_tf.errors import ConfigError, DataError
+from glnet_tf.data.work import make_folder
+from glnet_tf.errors import ConfigError
 
-NAMES = {
-    "depth_abs_rel": "abs_rel",
-    "flow_epe": "epe",
-    "rotation_deg": "rotation_deg",
-    "translation_deg": "translation_deg",
+TOOLS = Path(__file__).resolve().parent
+STAGES = {"none": "as predicted", "fusion": "fusion", "pft": "PFT", "oft": "OFT", "pft_oft": "PFT, then OFT"}
+# Of each kind of test, the errors that are shown.
+SHOWN = {
+    "refine": ("depth_abs_rel", "flow_epe", "translation_deg", "rotation_deg"),
+    "depth": ("abs_rel", "rmse", "delta1"),
+    "flow": ("epe", "fl"),
+    "odometry": ("ate", "rpe_rotation_deg"),
+    "road": ("flat_share", "flat_frames"),
 }
-flags.DEFINE_multi_string("of", [], "NAME=DIR: a name, and the --output_dir of tools/refine.py; may be repeated")
-flags.DEFINE_string("output", "", "JSON file for the joined tables")
+
+flags.DEFINE_multi_string(
+    "test",
+    [],
+    "NAME: TOOL FLAGS, TOOL refine (its stages) or evaluate (as predicted and fused); may be repeated",
+)
+flags.DEFINE_string("data", "", "folder of the data; FLAGS call it {data}")
+flags.DEFINE_string("output_dir", "", "folder for the results of every test; the same command goes on with the rest")
+flags.DEFINE_string("output", "", "JSON file for all errors, by test, stage and name")
 
 
 def main() -> None:
-    if not (flags.FLAGS.of and flags.FLAGS.output):
-        raise ConfigError("--of=, --output=: expected --of=NAME=DIR, once or more, and --output=FILE.json")
-    tables = {}
-    for entry in flags.FLAGS.of:
-        name, _, folder = entry.partition("=")
-        tables[name] = read_table(Path(folder))
-    print(as_markdown(tables))
-    write_bytes(Path(flags.FLAGS.output), (json.dumps(tables, indent=2) + "\n").encode())
+    for name in ("test", "data", "output_dir", "output"):
+        if not getattr(flags.FLAGS, name):
+            raise ConfigError(f"--{name}=: is missing; see configs/results.flags")
+    folder = make_folder(Path(flags.FLAGS.output_dir), "output_dir")
+    found = {}
+    for number, test in enumerate(flags.FLAGS.test):
+        name, _, command = test.partition(": ")
+        print(f"{name} ({number + 1} of {len(flags.FLAGS.test)})", file=sys.stderr)
+        tool, *given = shlex.split(command.replace("{data}", shlex.quote(flags.FLAGS.data)))
+        found[name] = {"refine": refined, "evaluate": evaluated}[tool](given, folder / name.replace(" ", "_"))
+        print(as_markdown({name: found[name]}), end="\n\n", flush=True)
+    write_bytes(Path(flags.FLAGS.output), (json.dumps(found, indent=2) + "\n").encode())
 
 
-def read_table(folder: Path) -> dict[str, dict[str, float]]:
-    """Returns the averages of a finished refinement, rounded, by stage and name."""
-    try:
-        found = json.loads((folder / "table.json").read_text())
-    except (OSError, ValueError):
-        raise DataError(f"{folder}/table.json: expected the table of a finished tools/refine.py; run it") from None
+def refined(given: list[str], place: Path) -> dict[str, dict[str, float]]:
+    """Returns the errors of every stage of a refinement."""
+    file = place / "table.json"
+    if not file.exists():
+        call("refine.py", *given, f"--output_dir={place}")
+    return of_stages(json.loads(file.read_text()))
+
+
+def evaluated(given: list[str], place: Path) -> dict[str, dict[str, float]]:
+    """Returns the errors as predicted, and after fusion."""
+    found = {}
+    for stage in ("none", "fusion"):
+        file = place.with_name(f"{place.name}_{stage}.json")
+        if not file.exists():
+            call("evaluate.py", *given, f"--refine={stage}", f"--output={file}")
+        found[stage] = json.loads(file.read_text())["metrics"]
+    return of_stages(found)
+
+
+def call(tool: str, *given: str) -> None:
+    """Runs a tool; what it complains of ends this one as well."""
+    done = subprocess.run([sys.executable, str(TOOLS / tool), *given], stdout=subprocess.DEVNULL)
+    if done.returncode:
+        sys.exit(done.returncode)
+
+
+def of_stages(errors: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """Returns errors rounded, by what the stages are called."""
     return {
-        stage: {NAMES[name]: round(value, 4) for name, value in values.items() if name in NAMES}
-        for stage, values in found.items()
+        STAGES[stage]: {name: float(f"{value:.4g}") for name, value in values.items()}
+        for stage, values in errors.items()
     }
 
 
-def as_markdown(tables: dict[str, dict[str, dict[str, float]]]) -> str:
-    """Returns the tables as one, a row for every name and stage."""
-    lines = ["| data | refined | AbsRel | EPE, px | rotation | translation |", "| --- | --- | --- | --- | --- | --- |"]
-    for data, stages in tables.items():
-        for stage, values in stages.items():
-            cells = [
-                f"{values[name]:.3f}{unit}" if name in values else ""
-                for name, unit in zip(NAMES.values(), ("", "", "°", "°"))
-            ]
-            lines.append(f"| {data} | {stage} | {' | '.join(cells)} |")
+def as_markdown(tests: dict[str, dict[str, dict[str, float]]]) -> str:
+    """Returns a table of a test: its stages, and the errors that are shown of its kind."""
+    lines = []
+    for test, stages in tests.items():
+        known = list(stages.values())[0]
+        names = max(([name for name in shown if name in known] for shown in SHOWN.values()), key=len)
+        lines += [f"| {test} | {' | '.join(names)} |", "| --- " * (len(names) + 1) + "|"]
+        lines += [f"| {stage} | {' | '.join(f'{x[name]:.4g}' for name in names)} |" for stage, x in stages.items()]
     return "\n".join(lines)
 
 

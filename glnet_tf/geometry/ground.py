@@ -20,6 +20,8 @@ STEP = 2  # every so many pixels, either way, take part
 # What makes a plane the ground: its share of the weights, the weight itself (of what all pixels of the area could
 # have), and the angle between its normal and the camera's vertical.
 LEAST_SHARE, LEAST_WEIGHT, LARGEST_TILT = 0.6, 0.01, math.radians(10)
+# The road ahead, see flat_share: shares of the rows below the principal point and of the width; relative error.
+LANE_ROWS, LANE_WIDTH, FLAT = 0.6, 0.6, 0.25
 
 
 class Ground(NamedTuple):
@@ -73,9 +75,9 @@ def fit_ground(disparity: tf.Tensor, weight: tf.Tensor, intrinsics: tf.Tensor) -
     # About the middle of the image, in its size: well conditioned.
     scale = tf.cast(tf.stack([width, height]), tf.float32)
     place = tf.reshape(tf.concat([grid / scale - 0.5, tf.ones_like(grid[..., :1])], axis=-1), [-1, 3])
-    # Relative errors, but of what is very far: a few such points must not outweigh all others.
-    mean = tf.math.divide_no_nan(tf.reduce_sum(given * value, axis=1), tf.reduce_sum(given, axis=1))
-    unit = tf.maximum(value, FAR * mean[:, tf.newaxis] + 1e-12)
+    # Errors relative to the plane, but of what is very far: a few such points must not outweigh all others.
+    mean = tf.math.divide_no_nan(tf.reduce_sum(given * value, axis=1), tf.reduce_sum(given, axis=1))[:, tf.newaxis]
+    unit = tf.ones_like(value) * mean + 1e-12
     relative, error = given, tf.zeros_like(value)
     for iteration in range(ITERATIONS):
         share = relative / tf.square(unit)
@@ -83,7 +85,9 @@ def fit_ground(disparity: tf.Tensor, weight: tf.Tensor, intrinsics: tf.Tensor) -
         vector = tf.einsum("np,pi->ni", share * value, place)
         matrix += (1e-6 * tf.linalg.trace(matrix)[:, tf.newaxis, tf.newaxis] + 1e-12) * tf.eye(3)
         solution = tf.linalg.solve(matrix, vector[..., tf.newaxis])[..., 0]
-        error = (tf.einsum("ni,pi->np", solution, place) - value) / unit
+        plane = tf.einsum("ni,pi->np", solution, place)
+        unit = tf.maximum(plane, FAR * mean) + 1e-12
+        error = (plane - value) / unit
         tolerance = max(FIRST_TOLERANCE * 0.7**iteration, LAST_TOLERANCE)
         relative = given / tf.square(1 + tf.square(error / tolerance))
     x, y, constant = tf.unstack(solution / tf.concat([scale, [1.0]], axis=0), axis=-1)
@@ -95,6 +99,28 @@ def fit_ground(disparity: tf.Tensor, weight: tf.Tensor, intrinsics: tf.Tensor) -
     known = total / tf.maximum(tf.reduce_sum(tf.cast(inside, tf.float32), axis=[1, 2]), 1) > LEAST_WEIGHT
     level = normal[:, 1] > math.cos(LARGEST_TILT) * tf.norm(normal, axis=-1)
     return Ground(normal, share, known & level & (share > LEAST_SHARE))
+
+
+def flat_share(disparity: tf.Tensor, intrinsics: tf.Tensor) -> tf.Tensor:
+    """Returns the share of the road ahead whose depth is within FLAT of that of one plane, [N]: roads have no holes.
+
+    The road is what lies before the wheels on about a lane's width: the lower LANE_ROWS of what is below the principal
+    point, a triangle towards it that is LANE_WIDTH of the image wide at the lower edge.
+
+    Args:
+      disparity: [N, H, W, 1] inverse depth.
+      intrinsics: [N, 3, 3] K in pixels of this size.
+    """
+    height, width = tf.shape(disparity)[1], tf.shape(disparity)[2]
+    ground = fit_ground(disparity, tf.ones_like(disparity), intrinsics)
+    plane = plane_disparity(ground.normal, intrinsics, height, width)
+    grid = pixel_grid(height, width)
+    cx, cy = (intrinsics[:, i, 2, tf.newaxis, tf.newaxis] for i in (0, 1))
+    down = (grid[..., 1] - cy) / (tf.cast(height, tf.float32) - 1 - cy)
+    aside = tf.abs(grid[..., 0] - cx) / (tf.cast(width, tf.float32) * LANE_WIDTH / 2)
+    lane = tf.cast((down > 1 - LANE_ROWS) & (aside < down), tf.float32)[..., tf.newaxis]
+    flat = tf.cast(tf.abs(plane / disparity - 1) < FLAT, tf.float32)
+    return tf.reduce_sum(lane * flat, axis=[1, 2, 3]) / tf.reduce_sum(lane, axis=[1, 2, 3])
 
 
 def _before_the_camera(grid: tf.Tensor, intrinsics: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:

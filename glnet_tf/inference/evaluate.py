@@ -28,6 +28,7 @@ from glnet_tf.evaluation.flow import FlowErrors, flow_errors, flow_table
 from glnet_tf.evaluation.intrinsics import intrinsics_errors, intrinsics_table
 from glnet_tf.evaluation.odometry import STRAIGHT_AHEAD, snippet_ates
 from glnet_tf.evaluation.trajectory import ate_rmse, chained, kitti_errors, rpe
+from glnet_tf.geometry.ground import flat_share
 from glnet_tf.inference.predictions import (
     DEPTH_SUFFIXES,
     FLOW_SUFFIXES,
@@ -37,6 +38,8 @@ from glnet_tf.inference.predictions import (
     read_flow,
 )
 from glnet_tf.structures import GroundTruth
+
+FLAT_FRAME = 0.95
 
 
 class Judged(NamedTuple):
@@ -91,8 +94,8 @@ def evaluate(
         "split": data.split or "all",
         "predictions": config.predictions,
     }
-    judge = {"depth": _depth, "flow": _flow, "odometry": _odometry, "intrinsics": _intrinsics}[config.task]
-    report = judge(Judged(source, indices, config, data, model))
+    judges = {"depth": _depth, "flow": _flow, "odometry": _odometry, "intrinsics": _intrinsics, "road": _road}
+    report = judges[config.task](Judged(source, indices, config, data, model))
     if model is not None:
         protocol["predictions"] = f"model at {model.size[0]}x{model.size[1]}"
     return report._replace(protocol={**protocol, **report.protocol})
@@ -254,6 +257,25 @@ def _intrinsics(judged: Judged) -> Report:
         "intrinsics": model.model.source_of_intrinsics,
         "errors": "signed medians, relative to the true focal length and to the image's size; std: spread over frames",
         "frames": len(rows),
+    }
+    return Report(protocol, metrics, {})
+
+
+def _road(judged: Judged) -> Report:
+    source, indices, config, data, model = judged
+    if model is None:
+        raise ConfigError("--predictions: roads are found in the depth of a model only; give --run_dir or --weights")
+    shares = np.array(
+        [
+            flat_share(said.disparity[np.newaxis, ..., np.newaxis], said.intrinsics[np.newaxis])[0]
+            for _, said, _ in model.of(source, data, indices)
+        ]
+    )
+    metrics = {"flat_share": float(shares.mean()), "flat_frames": float(np.mean(shares >= FLAT_FRAME))}
+    protocol = {
+        "flat_share": "share of the road ahead whose depth is within 25 % of its plane's",
+        "flat_frames": f"share of the frames in which that is {FLAT_FRAME:.0%} or more",
+        "frames": len(shares),
     }
     return Report(protocol, metrics, {})
 

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 from scipy.spatial.transform import Rotation
 
-from glnet_tf.geometry.ground import LEAST_WEIGHT, fit_ground, plane_disparity
+from glnet_tf.geometry.ground import LEAST_WEIGHT, fit_ground, flat_share, plane_disparity
 
 SIZE = (60, 200)
 K = np.array([[[110, 0, 99.5], [0, 112, 25], [0, 0, 1]], [[150, 0, 90], [0, 145, 31], [0, 0, 1]]], np.float32)
@@ -105,3 +105,18 @@ def test_without_any_weight_nothing_is_found():
     np.testing.assert_array_equal(ground.found, [False, True])
     np.testing.assert_allclose(ground.share, [0, 1], atol=1e-6)
     np.testing.assert_allclose(ground.normal[1], NORMALS[1], rtol=1e-2, atol=2e-3)
+
+
+def test_a_hole_in_the_road_is_no_plane():
+    road = np.maximum(intersected(NORMALS), 1e-3)
+    np.testing.assert_array_equal(flat_share(tf.constant(road, tf.float32), K), [1, 1])
+    y, x = np.mgrid[: SIZE[0], : SIZE[1]][..., np.newaxis]
+    hole = (abs(x - 95) < 10) & (y > 50)
+    shares = flat_share(tf.constant(np.where(hole, 1e-3, road), tf.float32), K)
+    for share, intrinsics in zip(shares, K):
+        cx, cy = intrinsics[:2, 2]
+        down = (y - cy) / (SIZE[0] - 1 - cy)
+        lane = (down > 0.4) & (abs(x - cx) < 0.3 * SIZE[1] * down)
+        np.testing.assert_allclose(share, np.mean(~hole[lane]), atol=2e-3)
+    beside = flat_share(tf.constant(np.where((abs(x - 95) > 70), 1.0, road), tf.float32), K)
+    np.testing.assert_array_equal(beside, [1, 1])

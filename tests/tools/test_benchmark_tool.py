@@ -55,18 +55,21 @@ def test_no_memory_left_ends_with_advice(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_tables_of_refinements_are_joined(tmp_path):
-    folder = tmp_path / "refined"
-    folder.mkdir()
-    values = {"depth_abs_rel": 0.25, "flow_epe": 1.0, "rotation_deg": 0.1, "translation_deg": 2.0}
-    (folder / "table.json").write_text(json.dumps({"none": values, "oft": {"rotation_deg": 0.0625}}))
-    done = call("results.py", f"--of=street={folder}", f"--output={tmp_path}/joined.json")
-    assert done.returncode == 0 and "| street | none | 0.250 | 1.000 | 0.100° | 2.000° |" in done.stdout
+def test_what_is_measured_is_joined(tmp_path):
+    """From where it was interrupted: what both tools left is taken as it is."""
+    folder = tmp_path / "out" / "a_street"
+    folder.mkdir(parents=True)
+    values = {"depth_abs_rel": 0.25, "flow_epe": 1.0}
+    (folder / "table.json").write_text(json.dumps({"none": values, "pft_oft": {**values, "depth_abs_rel": 0.123456}}))
+    for stage, epe in (("none", 2.0), ("fusion", 1.5)):
+        (tmp_path / "out" / f"flow_{stage}.json").write_text(json.dumps({"metrics": {"epe": epe, "images": 3}}))
+    given = [f"--data={tmp_path}", f"--output_dir={tmp_path}/out", f"--output={tmp_path}/joined.json"]
+    done = call("results.py", "--test=a street: refine", "--test=flow: evaluate --task=flow", *given)
+    assert done.returncode == 0, done.stderr
+    assert "| a street | depth_abs_rel | flow_epe |" in done.stdout and "| PFT, then OFT | 0.1235 | 1 |" in done.stdout
     assert json.loads((tmp_path / "joined.json").read_text()) == {
-        "street": {
-            "none": {"abs_rel": 0.25, "epe": 1.0, "rotation_deg": 0.1, "translation_deg": 2.0},
-            "oft": {"rotation_deg": 0.0625},
-        }
+        "a street": {"as predicted": values, "PFT, then OFT": {**values, "depth_abs_rel": 0.1235}},
+        "flow": {"as predicted": {"epe": 2.0, "images": 3}, "fusion": {"epe": 1.5, "images": 3}},
     }
-    done = call("results.py", f"--of=street={tmp_path}", f"--output={tmp_path}/joined.json")
-    assert done.returncode == 2 and "table.json" in done.stderr
+    done = call("results.py", "--test=b: refine --weights=kitti-lite --data_dir={data}/nowhere", *given)
+    assert done.returncode == 2 and "nowhere: is not a folder" in done.stderr
