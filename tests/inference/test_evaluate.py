@@ -132,8 +132,9 @@ def test_what_has_no_truth(tmp_path, video):
         judge(tmp_path, video, "kitti_odometry", "depth")
     with pytest.raises(DataError, match="none of 7 frames has a true flow"):
         judge(tmp_path, video, "kitti_odometry", "flow")
-    with pytest.raises(ConfigError, match="--run_dir"):
-        judge(tmp_path, video, "kitti_odometry", "intrinsics")
+    for task in ("intrinsics", "road"):
+        with pytest.raises(ConfigError, match="--run_dir"):
+            judge(tmp_path, video, "kitti_odometry", task)
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +156,8 @@ def run_dir(tmp_path_factory):
 
 def test_a_model_is_judged_like_files(tmp_path, video, run_dir):
     model = ModelPredictions(run_dir)
-    for kind, task in (("kitti_odometry", "odometry"), ("kitti_odometry", "intrinsics"), ("rgbd", "depth")):
+    tasks = ("kitti_odometry", "odometry"), ("kitti_odometry", "intrinsics"), ("rgbd", "depth"), ("rgbd", "road")
+    for kind, task in tasks:
         if not (tmp_path / kind).exists():
             TREES[kind](tmp_path / kind, video)
         # The camera of the RGB-D scene is unknown to the run, and its name is not in the run's list.
@@ -173,3 +175,6 @@ def test_a_model_is_judged_like_files(tmp_path, video, run_dir):
             # Never trained: a flat depth, no better than a constant.
             assert report.metrics["abs_rel"] > 0.9 * report.metrics["abs_rel_constant"]
             assert report.metrics["images"] == 7
+        if task == "road":
+            # A flat depth is a plane, too.
+            assert report.metrics["flat_share"] > 0.99 and report.metrics["flat_frames"] == 1
