@@ -17,8 +17,12 @@ from glnet_tf.geometry.sampling import warp
 from glnet_tf.geometry.triangulation import triangulate
 
 # Pixels of the size that flow is given at: how far a return may end from its start, and a match from its epipolar line,
-# before it has a third of its weight; the errors of flow along the line, and a parallax that drowns in them.
-RETURN_ERROR, EPIPOLAR_ERROR, PARALLAX_ERROR, LEAST_PARALLAX = 0.3, 0.5, 1.0, 0.3
+# before it has a third of its weight; the errors of flow along the line, and their noise.
+RETURN_ERROR, EPIPOLAR_ERROR, PARALLAX_ERROR, NOISE = 0.3, 0.5, 1.0, 0.3
+# Parallaxes that drown in it, as measured and as expected, pixels.
+LEAST_PARALLAX, LEAST_EXPECTED = 0.3, 0.05
+# Inverse depth is at least so much of the network's.
+LEAST_RATIO = 0.1
 # Mean weight below which a pair counts less: the camera stands, and what has parallax moves by itself.
 LEAST_PROVED = 0.03
 # What contradicts the network's inverse depth by this factor (its logarithm) has a third of its weight: it moves by
@@ -46,7 +50,30 @@ class Evidence(NamedTuple):
     weight: tf.Tensor
 
 
-def pair_evidence(flow: tf.Tensor, opposite: tf.Tensor, intrinsics: tf.Tensor, pose: tf.Tensor) -> Evidence:
+class PairEvidence(NamedTuple):
+    """What ordered pairs (a, b) prove about frame a; constants.
+
+    Attributes:
+      parallax: [N, H, W, 1] pixels along the epipolar line; with noise, so that it may be negative where there is none.
+      slope: [N, H, W, 1] parallax of inverse depth 1, in the scale of the pair's translation.
+      certain: [N, H, W, 1] how far the match may be believed, from 0 to 1.
+    """
+
+    parallax: tf.Tensor
+    slope: tf.Tensor
+    certain: tf.Tensor
+
+    def alone(self) -> Evidence:
+        """Returns what the pair proves without a network's word, in the scale of its translation.
+
+        Where parallax drowns in noise, only what the noise enlarged is seen: for the scale, not for depth.
+        """
+        clear = self.parallax > LEAST_PARALLAX
+        ratio = tf.where(clear, self.parallax, 1.0) / tf.where(clear, self.slope, 1.0)
+        return Evidence(tf.math.log(ratio), tf.where(clear, self.certain * _clarity(self.parallax), 0.0))
+
+
+def pair_evidence(flow: tf.Tensor, opposite: tf.Tensor, intrinsics: tf.Tensor, pose: tf.Tensor) -> PairEvidence:
     """Returns what ordered pairs (a, b) prove about frame a; no gradient passes.
 
     Flow on bare ground is a guess from its surroundings that falls short of fast motion. Texture does not tell it from
@@ -61,12 +88,15 @@ def pair_evidence(flow: tf.Tensor, opposite: tf.Tensor, intrinsics: tf.Tensor, p
     returned, valid = warp(opposite, pixel_grid(tf.shape(flow)[1], tf.shape(flow)[2], flow.dtype) + flow)
     return_error = tf.norm(flow + returned, axis=-1, keepdims=True)
     found = triangulate(flow, intrinsics, pose)
-    certain = tf.exp(-tf.square(return_error / RETURN_ERROR) - tf.square(found.misfit / EPIPOLAR_ERROR))
-    clear = found.parallax > LEAST_PARALLAX
-    parallax, slope = tf.where(clear, found.parallax, 1.0), tf.where(clear, found.slope, 1.0)
-    weight = tf.where(clear, valid * certain * tf.square(parallax / (PARALLAX_ERROR + parallax)), 0.0)
-    proved = tf.reduce_mean(weight, axis=[1, 2, 3], keepdims=True)
-    return Evidence(tf.math.log(parallax / slope), weight * tf.square(tf.minimum(proved / LEAST_PROVED, 1.0)))
+    certain = valid * tf.exp(-tf.square(return_error / RETURN_ERROR) - tf.square(found.misfit / EPIPOLAR_ERROR))
+    pair = PairEvidence(found.parallax, found.slope, certain)
+    proved = tf.reduce_mean(pair.alone().weight, axis=[1, 2, 3], keepdims=True)
+    return pair._replace(certain=certain * tf.square(tf.minimum(proved / LEAST_PROVED, 1.0)))
+
+
+def _clarity(parallax: tf.Tensor) -> tf.Tensor:
+    """Weight of parallaxes, pixels, against the errors of flow along the line."""
+    return tf.square(parallax / (PARALLAX_ERROR + parallax))
 
 
 def robust_centre(values: tf.Tensor, weight: tf.Tensor, tolerance: float) -> tf.Tensor:
@@ -89,8 +119,11 @@ def _mean(values: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
     return tf.math.divide_no_nan(summed, total)
 
 
-def merged_evidence(pairs: Sequence[Evidence], log_disparity: tf.Tensor) -> tuple[Evidence, list[tf.Tensor]]:
+def merged_evidence(pairs: Sequence[PairEvidence], log_disparity: tf.Tensor) -> tuple[Evidence, list[tf.Tensor]]:
     """Returns what all pairs of a frame prove together, in the network's scale.
+
+    A parallax is compared with the one that the network's depth makes one expect, and counts by the latter: by its own,
+    of what is far only that would count which noise has brought nearer.
 
     Args:
       pairs: of frame a with each of its neighbours.
@@ -102,24 +135,32 @@ def merged_evidence(pairs: Sequence[Evidence], log_disparity: tf.Tensor) -> tupl
     """
     summed, total = tf.zeros_like(log_disparity), tf.zeros_like(log_disparity)
     scales: list[tf.Tensor] = []
+    first = pairs[0].alone()
     for pair in pairs:
-        scale = robust_centre(pair.log_disparity - log_disparity, pair.weight, CONTRADICTION)
+        alone = pair.alone()
+        scale = robust_centre(alone.log_disparity - log_disparity, alone.weight, CONTRADICTION)
         if scales:
             # Where it sees what the first pair sees, the two must agree better than the network agrees with either.
-            common = pair.weight * pairs[0].weight
-            between = robust_centre(pair.log_disparity - pairs[0].log_disparity, common, DISAGREEMENT)
-            shared, all_of_it = (tf.reduce_sum(x, axis=[1, 2, 3], keepdims=True) for x in (common, pair.weight))
+            common = alone.weight * first.weight
+            between = robust_centre(alone.log_disparity - first.log_disparity, common, DISAGREEMENT)
+            shared, all_of_it = (tf.reduce_sum(x, axis=[1, 2, 3], keepdims=True) for x in (common, alone.weight))
             scale = tf.where(shared > LEAST_COMMON * all_of_it, scales[0] + between, scale)
         scales.append(scale)
-        ratio = pair.log_disparity - log_disparity - scale
-        weight = pair.weight * tf.exp(-tf.square(ratio / CONTRADICTION))
-        summed, total = summed + weight * ratio, total + weight
-    ratio = tf.math.divide_no_nan(summed, total)
+        expected = pair.slope * tf.exp(log_disparity + scale)
+        clear = expected > LEAST_EXPECTED
+        expected = tf.where(clear, expected, 1.0)
+        error = pair.parallax - expected
+        allowed = NOISE**2 + CONTRADICTION**2 * expected * tf.maximum(pair.parallax, expected)
+        weight = tf.where(clear, pair.certain * _clarity(expected) * tf.exp(-tf.square(error) / allowed), 0.0)
+        summed, total = summed + weight * error / expected, total + weight
+    ratio = tf.math.log(tf.maximum(1 + tf.math.divide_no_nan(summed, total), LEAST_RATIO))
     support = tf.nn.avg_pool2d(total, SUPPORT_WINDOW, 1, "SAME")
     return Evidence(log_disparity + ratio, tf.minimum(total, 1.0) * support / (support + LEAST_SUPPORT)), scales
 
 
-def with_ground(found: Evidence, log_disparity: tf.Tensor, intrinsics: tf.Tensor) -> tuple[Evidence, Ground]:
+def with_ground(
+    found: Evidence, log_disparity: tf.Tensor, intrinsics: tf.Tensor, held: bool = True
+) -> tuple[Evidence, Ground]:
     """Returns evidence that continues along the ground, where flow proves nothing near the camera; and the ground.
 
     Inverse depth of a plane is linear in the pixel: a plane through what is certain on the road ahead says how near the
@@ -129,6 +170,8 @@ def with_ground(found: Evidence, log_disparity: tf.Tensor, intrinsics: tf.Tensor
       found: in the network's scale, from merged_evidence.
       log_disparity: [N, H, W, 1] logarithm of the network's inverse depth.
       intrinsics: [N, 3, 3] K in pixels of this size.
+      held: whether what stands on the ground is given the network's own depth, so that the ground about it does not
+        spread there.
     """
     ground = fit_ground(tf.exp(found.log_disparity), found.weight, intrinsics)
     plane = plane_disparity(ground.normal, intrinsics, tf.shape(log_disparity)[1], tf.shape(log_disparity)[2])
@@ -136,7 +179,6 @@ def with_ground(found: Evidence, log_disparity: tf.Tensor, intrinsics: tf.Tensor
     ratio = tf.math.log(tf.where(seen, plane, 1.0)) - log_disparity
     unproved = tf.where(seen, GROUND_WEIGHT * (1 - found.weight), 0.0)
     weight = unproved / tf.square(1 + tf.pow(ratio / GROUND_CONTRADICTION, 4))
-    # What stands on the ground is where the network sees it: the ground about it must not spread there.
-    total = found.weight + unproved
+    total = found.weight + (unproved if held else weight)
     summed = found.weight * (found.log_disparity - log_disparity) + weight * ratio
     return Evidence(log_disparity + tf.math.divide_no_nan(summed, total), total), ground

@@ -7,7 +7,7 @@ from typing import Callable, NamedTuple
 import tensorflow as tf
 
 from glnet_tf.geometry.camera import resize_intrinsics
-from glnet_tf.geometry.evidence import Evidence, merged_evidence, pair_evidence, with_ground
+from glnet_tf.geometry.evidence import Evidence, PairEvidence, merged_evidence, pair_evidence, with_ground
 from glnet_tf.geometry.fusion import fused
 from glnet_tf.geometry.ground import Ground
 from glnet_tf.geometry.transform import scaled_translation
@@ -80,9 +80,13 @@ def make_observe(model: GLNet, size: Size | None = None) -> Callable[[Snippet], 
 
 
 def predicted_with_evidence(
-    model: GLNet, snippet: Snippet, size: Size | None
+    model: GLNet, snippet: Snippet, size: Size | None, held: bool = True
 ) -> tuple[Predictions, Evidence, Ground, tf.Tensor]:
-    """Returns predictions and evidence about the frames, at the images' size; arguments as for make_observe.
+    """Returns predictions and evidence about the frames, at the images' size.
+
+    Args:
+      model, snippet, size: see make_observe.
+      held: see with_ground.
 
     Returns:
       predictions, with poses whose translations fit the depth; the depth has its own size.
@@ -93,7 +97,7 @@ def predicted_with_evidence(
     seen = model(snippet, depth_size=size)
     logarithm = tf.image.resize(tf.math.log(merge(seen.disparities[0])), size_of(snippet.images))
     found, poses = frame_evidence(seen.flows[0], seen.poses, seen.intrinsics, logarithm)
-    found, ground = with_ground(found, logarithm, tf.repeat(seen.intrinsics, frames, axis=0))
+    found, ground = with_ground(found, logarithm, tf.repeat(seen.intrinsics, frames, axis=0), held)
     return seen._replace(poses=poses), found, ground, logarithm
 
 
@@ -120,13 +124,13 @@ def frame_evidence(
     # The last frame has no next one, the first none before.
     last, first = [[0, 0], [0, 1], *[[0, 0]] * 3], [[0, 0], [1, 0], *[[0, 0]] * 3]
     neighbours = [
-        Evidence(*(merge(tf.pad(x, padding)) for x in half))
+        PairEvidence(*(merge(tf.pad(x, padding)) for x in half))
         for half, padding in ((to_next, last), (to_previous, first))
     ]
     found, scales = merged_evidence(neighbours, log_disparity)
     onwards, back = (split(x[:, 0, 0, 0], frames) for x in scales)
     # Frame a's depth and frame b's each give the translation between them a length, by what they prove.
-    weights = (split(tf.reduce_sum(x.weight, axis=[1, 2, 3]), frames) for x in neighbours)
+    weights = (split(tf.reduce_sum(x.alone().weight, axis=[1, 2, 3]), frames) for x in neighbours)
     of_a, of_b = (x[:, part] for x, part in zip(weights, (slice(None, -1), slice(1, None))))
     length = tf.exp(tf.math.divide_no_nan(of_a * onwards[:, :-1] + of_b * back[:, 1:], of_a + of_b))
     forward = scaled_translation(poses[:, : frames - 1], length)

@@ -31,7 +31,7 @@ from glnet_tf.models.observation import Size, predicted_with_evidence
 from glnet_tf.models.sizes import depth_size, flow_size
 from glnet_tf.structures import MIDDLE, Snippet, split
 
-VERSION = 1
+VERSION = 2
 # A frame with a smaller mean weight proves too little: the camera stood.
 LEAST_MEAN_WEIGHT = 0.03
 # Targets are in a unit in which a camera of this focal length is HEIGHT above the ground: one scale for all frames, and
@@ -140,7 +140,8 @@ def _array(file: Path, dtype: str, shape: tuple[int, ...]) -> np.memmap:
 
 def _middle_targets(model: GLNet, snippet: Snippet, size: Size) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Of the middle frames: logarithm of inverse depth and weight, [B, H, W]; the shift to HEIGHT and FOCAL, [B]."""
-    seen, found, ground, _ = predicted_with_evidence(model, snippet, size)
+    # The teacher's own depth is no evidence.
+    seen, found, ground, _ = predicted_with_evidence(model, snippet, size, held=False)
     frames = snippet.images.shape[1]
     log_disparity, weight = (split(x, frames)[:, MIDDLE, ..., 0] for x in found)
     normal, is_ground = (split(x, frames)[:, MIDDLE] for x in (ground.normal, ground.found))

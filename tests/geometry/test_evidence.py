@@ -15,10 +15,12 @@ from glnet_tf.geometry.evidence import (
     LEAST_PARALLAX,
     LEAST_PROVED,
     LEAST_SUPPORT,
+    NOISE,
     PARALLAX_ERROR,
     RETURN_ERROR,
     SUPPORT_WINDOW,
     Evidence,
+    PairEvidence,
     merged_evidence,
     pair_evidence,
     robust_centre,
@@ -50,7 +52,7 @@ def sideways(u: float, v: float, length: float = 1.0, returned: float = 0.0) -> 
     flow = tf.constant(np.broadcast_to(np.float32([u, v]), (1, *SIZE, 2)))
     pose = np.eye(4, dtype=np.float32)[np.newaxis].copy()
     pose[0, 0, 3] = length
-    return pair_evidence(flow, returned * np.float32([0.6, 0.8]) - flow, K, pose)
+    return pair_evidence(flow, returned * np.float32([0.6, 0.8]) - flow, K, pose).alone()
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +67,7 @@ def street():
 
 @pytest.fixture(scope="module")
 def exact(street):
-    return pair_evidence(*street[0])
+    return pair_evidence(*street[0]).alone()
 
 
 def test_the_flow_of_a_street_proves_its_depth(street, exact):
@@ -101,7 +103,7 @@ def test_a_pair_that_proves_little_of_the_image_counts_less():
     flow = tf.constant(np.stack([10.0 * block, 0 * X], axis=-1)[np.newaxis], tf.float32)
     pose = np.eye(4, dtype=np.float32)[np.newaxis].copy()
     pose[0, 0, 3] = 1
-    weight = map_of(pair_evidence(flow, tf.roll(-flow, 10, axis=2), K, pose).weight)
+    weight = map_of(pair_evidence(flow, tf.roll(-flow, 10, axis=2), K, pose).alone().weight)
     share = block.mean() * believed(10)
     assert share < LEAST_PROVED
     np.testing.assert_allclose(weight, block * believed(10) * (share / LEAST_PROVED) ** 2, rtol=1e-4)
@@ -123,7 +125,7 @@ def test_no_gradient_passes(street):
     given = [tf.identity(x) for x in street[0]]
     with tf.GradientTape() as tape:
         tape.watch(given)
-        found = pair_evidence(*given)
+        found = pair_evidence(*given).alone()
         total = tf.reduce_sum(found.log_disparity * found.weight)
     assert tape.gradient(total, given) == [None] * 4
 
@@ -155,12 +157,20 @@ def test_the_robust_centre_by_hand():
     assert abs(robust_centre(maps(values), maps(weight), 0.1)) < 0.01
 
 
+CLEAR = 1e8  # parallax, pixels, beside which all errors of flow are small
+
+
+def pair_of(log_disparity: np.ndarray, weight: np.ndarray | float) -> PairEvidence:
+    """A pair that proves an inverse depth with a weight."""
+    return PairEvidence(maps(CLEAR * np.exp(log_disparity)), maps(CLEAR), maps(weight))
+
+
 NETWORK = (0.2 * np.sin(X / 15) + 0.02 * Y - 2).astype(np.float32)
 
 
 def test_merged_evidence_is_in_the_networks_scale():
-    first = Evidence(maps(NETWORK + 0.7), maps(0.5))
-    second = Evidence(maps(NETWORK - 1.1), maps(np.where(X < 50, 0.8, 0)))
+    first = pair_of(NETWORK + 0.7, 0.5)
+    second = pair_of(NETWORK - 1.1, np.where(X < 50, 0.8, 0))
     found, scales = merged_evidence([first, second], maps(NETWORK))
     np.testing.assert_allclose([map_of(scale) for scale in scales], [[[0.7]], [[-1.1]]], atol=1e-5)
     np.testing.assert_allclose(map_of(found.log_disparity), NETWORK, atol=1e-5)
@@ -172,7 +182,7 @@ def test_merged_evidence_is_in_the_networks_scale():
 
 def test_what_moves_by_itself_loses_its_weight():
     block = (abs(X - 30) < 8) & (abs(Y - 20) < 6)
-    pairs = [Evidence(maps(NETWORK + s + block), maps(1)) for s in (0.7, -1.1)]
+    pairs = [pair_of(NETWORK + s + block, 1) for s in (0.7, -1.1)]
     found, scales = merged_evidence(pairs, maps(NETWORK))
     np.testing.assert_allclose([map_of(scale) for scale in scales], [[[0.7]], [[-1.1]]], atol=0.01)
     weight = map_of(found.weight)
@@ -184,7 +194,7 @@ def test_what_moves_by_itself_loses_its_weight():
 
 def test_threads_of_matches_count_less_than_patches():
     thread, patch = abs(X - 30) < 1, abs(X - 70) < 10
-    found, _ = merged_evidence([Evidence(maps(NETWORK), maps(0.2 * (thread | patch)))], maps(NETWORK))
+    found, _ = merged_evidence([pair_of(NETWORK, 0.2 * (thread | patch))], maps(NETWORK))
     weight = map_of(found.weight)
     assert np.max(weight[thread]) < 0.25 * np.min(weight[abs(X - 70) < 3])
 
@@ -192,29 +202,46 @@ def test_threads_of_matches_count_less_than_patches():
 def test_a_pair_is_aligned_to_the_first_where_both_see():
     """Where the second pair sees, the network is wrong by 0.3: the first pair, which sees all, tells its scale."""
     side = X > 75
-    first, second = (Evidence(maps(NETWORK + 0.3 * side + s), maps(w)) for s, w in ((0.7, 1), (-1.1, side)))
+    first, second = (pair_of(NETWORK + 0.3 * side + s, w) for s, w in ((0.7, 1), (-1.1, side)))
     scales = merged_evidence([first, second], maps(NETWORK))[1]
     np.testing.assert_allclose(map_of(scales[1] - scales[0]), [[-1.8]], atol=1e-4)
-    apart = first._replace(weight=maps(~side))
+    apart = first._replace(certain=maps(~side))
     scales = merged_evidence([apart, second], maps(NETWORK))[1]
     np.testing.assert_allclose([map_of(scale) for scale in scales], [[[0.7]], [[-0.8]]], atol=1e-4)
+
+
+def test_what_is_far_is_not_brought_nearer_by_noise():
+    """Of parallaxes of half a pixel, with errors of 0.3, those above a threshold would have a mean of 0.6."""
+    rng = np.random.default_rng(0)
+    expected = np.where(X < 60, 0.5, 20.0)
+    noisy = expected + rng.normal(0, NOISE, SIZE)
+    pair = PairEvidence(maps(noisy), maps(expected * np.exp(-NETWORK)), maps(1))
+    found, (scale,) = merged_evidence([pair], maps(NETWORK))
+    far = X < 55
+    weight, ratio = map_of(found.weight)[far], map_of(found.log_disparity - maps(NETWORK))[far]
+    assert abs(float(scale[0, 0, 0, 0])) < 0.02
+    np.testing.assert_allclose(np.sum(weight * np.exp(ratio)) / np.sum(weight), 1, atol=0.03)
 
 
 def test_pairs_of_a_street_get_one_scale(street, exact):
     """The middle frame's pairs, as if the lengths of both translations were unknown."""
     truth, moves = tf.constant(street[1][1:2]), ~(street[2][1:2] | street[2][2:3])
-    pairs = [Evidence(exact.log_disparity[k : k + 1] + by, exact.weight[k : k + 1]) for k, by in ((1, 0.3), (2, -0.5))]
+    parallax, slope, certain = pair_evidence(*street[0])
+    pairs = [
+        PairEvidence(parallax[k : k + 1], slope[k : k + 1] * np.exp(-by), certain[k : k + 1])
+        for k, by in ((1, 0.3), (2, -0.5))
+    ]
     found, scales = merged_evidence(pairs, truth)
     np.testing.assert_allclose([map_of(scale) for scale in scales], [[[0.3]], [[-0.5]]], atol=0.01)
     error = np.abs(found.log_disparity - truth)[~moves & (found.weight.numpy() > 0.1)]
     assert np.median(error) < 0.01 and np.mean(error > 0.05) < 0.03
 
 
-def ground(network: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def ground(network: np.ndarray, weight: np.ndarray, held: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Log inverse depth of a level road 1.6 below the camera, and what with_ground makes of it seen with a weight."""
     plane = np.log(np.maximum((Y - CY) / FOCAL / 1.6, 1e-3))
     seen = np.where(weight > 0, plane, plane + network)
-    found, _ = with_ground(Evidence(maps(seen), maps(weight)), maps(plane + network), K)
+    found, _ = with_ground(Evidence(maps(seen), maps(weight)), maps(plane + network), K, held)
     return plane, map_of(found.log_disparity), map_of(found.weight)
 
 
@@ -231,6 +258,8 @@ def test_the_ground_continues_to_the_bare_road_where_the_network_sees_it():
     np.testing.assert_array_equal(weight[AHEAD], 1)
     np.testing.assert_allclose(found[AHEAD], plane[AHEAD], atol=1e-5)
     assert np.all(weight[Y < CY] == 0)
+    weight = ground(np.log(factor), AHEAD.astype(float), held=False)[2]
+    assert np.all(weight[bare] > 0.98 * GROUND_WEIGHT) and np.all(weight[NEAR & ~bare] < 0.01 * GROUND_WEIGHT)
 
 
 def test_without_a_plane_there_is_no_ground():
