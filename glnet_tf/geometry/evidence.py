@@ -19,8 +19,8 @@ from glnet_tf.geometry.triangulation import triangulate
 # Pixels of the size that flow is given at: how far a return may end from its start, and a match from its epipolar line,
 # before it has a third of its weight; the errors of flow along the line, and their noise.
 RETURN_ERROR, EPIPOLAR_ERROR, PARALLAX_ERROR, NOISE = 0.3, 0.5, 1.0, 0.3
-# Parallaxes that drown in it, as measured and as expected, pixels.
-LEAST_PARALLAX, LEAST_EXPECTED = 0.3, 0.05
+# Parallax that drowns in it, as measured or as expected, pixels.
+LEAST_PARALLAX = 0.3
 # Inverse depth is at least so much of the network's.
 LEAST_RATIO = 0.1
 # Mean weight below which a pair counts less: the camera stands, and what has parallax moves by itself.
@@ -147,10 +147,10 @@ def merged_evidence(pairs: Sequence[PairEvidence], log_disparity: tf.Tensor) -> 
             scale = tf.where(shared > LEAST_COMMON * all_of_it, scales[0] + between, scale)
         scales.append(scale)
         expected = pair.slope * tf.exp(log_disparity + scale)
-        clear = expected > LEAST_EXPECTED
+        clear = expected > LEAST_PARALLAX
         expected = tf.where(clear, expected, 1.0)
         error = pair.parallax - expected
-        allowed = NOISE**2 + CONTRADICTION**2 * expected * tf.maximum(pair.parallax, expected)
+        allowed = NOISE**2 + CONTRADICTION**2 * expected * tf.maximum(pair.parallax, 0.0)
         weight = tf.where(clear, pair.certain * _clarity(expected) * tf.exp(-tf.square(error) / allowed), 0.0)
         summed, total = summed + weight * error / expected, total + weight
     ratio = tf.math.log(tf.maximum(1 + tf.math.divide_no_nan(summed, total), LEAST_RATIO))

@@ -13,11 +13,15 @@ from glnet_tf.geometry.sampling import warp
 # Corrections spread by normalised convolution with Gaussians of 1.5 pixels at these strides; the wider ones count only
 # where the narrower ones find no evidence. PULL holds the network's depth where there is none at all.
 STRIDES = (1, 4, 16, 64)
-SHARES = (1.0, 0.05, 3e-3, 3e-4)
+SHARES = (1.0, 0.3, 0.05, 0.01)
 PULL = 1e-3
+# Summed weight of the evidence about a pixel at which half of its depth counts as proved.
+HALF_PROVED = 0.1
 # Flow and rigid flow differ by more than this where something moves by itself: pixels, and share of the flow, which is
 # what a depth that is wrong by that share does.
 MOTION_PIXELS, MOTION_SHARE = 0.5, 0.3
+# Whether something moves where flow is no match, its surroundings tell at the first of those strides.
+MOTION_SHARES = (1.0, 0.05, 3e-3)
 KERNEL = (0.0087, 0.0360, 0.1096, 0.2135, 0.2645, 0.2135, 0.1096, 0.0360, 0.0087)
 
 
@@ -45,7 +49,7 @@ def fused(log_disparity: tf.Tensor, found: Evidence) -> Fusion:
     summed, total = tf.split(
         tf.add_n([share * _smoothed(maps, stride) for stride, share in zip(STRIDES, SHARES)]), 2, axis=-1
     )
-    return Fusion(log_disparity + summed / (total + PULL), total / (total + SHARES[1]))
+    return Fusion(log_disparity + summed / (total + PULL), total / (total + HALF_PROVED))
 
 
 def fused_flow(flow: tf.Tensor, opposite: tf.Tensor, rigid_pixels: tf.Tensor) -> tf.Tensor:
@@ -64,7 +68,7 @@ def fused_flow(flow: tf.Tensor, opposite: tf.Tensor, rigid_pixels: tf.Tensor) ->
         tf.add_n(
             [
                 share * _smoothed(tf.concat([certain * moves, certain], axis=-1), stride)
-                for stride, share in zip(STRIDES[:3], SHARES)
+                for stride, share in zip(STRIDES, MOTION_SHARES)
             ]
         ),
         2,

@@ -210,7 +210,8 @@ def target_batches(groups: list[Targets], data: DataConfig, seed: int, start: in
 def _augmented(row: tuple[tf.Tensor, ...], size: tf.Tensor, data: DataConfig) -> tf.Tensor:
     """[h, w, 5]: a part of an image, in other colours, and of its target times weight, and weight; mirrored or not."""
     image, log_disparity, weight, shift, seed = row
-    weight = tf.cast(weight, tf.float32)[..., tf.newaxis] / 255
+    # The root: beside what is certain, a network would learn little of the road before the wheels and of what is far.
+    weight = tf.sqrt(tf.cast(weight, tf.float32)[..., tf.newaxis] / 255)
     target = tf.cast(log_disparity, tf.float32)[..., tf.newaxis] + shift
     maps = tf.concat([tf.cast(image, tf.float32) / 255, target * weight, weight], axis=-1)[tf.newaxis]
     part, _ = zoom(maps, tf.zeros([3, 3]), seed, data.zoom)

@@ -220,7 +220,7 @@ def test_what_is_far_is_not_brought_nearer_by_noise():
     far = X < 55
     weight, ratio = map_of(found.weight)[far], map_of(found.log_disparity - maps(NETWORK))[far]
     assert abs(float(scale[0, 0, 0, 0])) < 0.02
-    np.testing.assert_allclose(np.sum(weight * np.exp(ratio)) / np.sum(weight), 1, atol=0.03)
+    np.testing.assert_allclose(np.sum(weight * np.exp(ratio)) / np.sum(weight), 1, atol=0.05)
 
 
 def test_pairs_of_a_street_get_one_scale(street, exact):

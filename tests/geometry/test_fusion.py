@@ -33,8 +33,8 @@ def test_without_evidence_depth_is_the_networks(size):
 @SIZES
 def test_evidence_everywhere_replaces_a_wrong_depth(size):
     fusion = fused(tf.constant(truth(size) + wave(size)), Evidence(tf.constant(truth(size)), tf.ones([1, *size, 1])))
-    assert np.max(np.abs(fusion.log_disparity - truth(size))) < 0.02
-    assert np.min(fusion.confidence) > 0.85 and np.max(fusion.confidence) <= 1
+    assert np.max(np.abs(fusion.log_disparity - truth(size))) < 0.03
+    assert np.min(fusion.confidence) > 0.8 and np.max(fusion.confidence) <= 1
 
 
 @SIZES
@@ -53,7 +53,7 @@ def test_evidence_is_believed_by_its_weight_and_the_nearest_most():
     network = tf.zeros([1, *size, 1])
     ratio, sure = (x[0, 30, :, 0].numpy() for x in fused(network, Evidence(tf.constant(factor), tf.constant(weight))))
     np.testing.assert_allclose(ratio[[40, 150]], [0.2, -0.2], rtol=0.05)
-    assert 0 < ratio[60] < ratio[41] and ratio[170] < 0 and sure[40] > 0.5 > 0.05 > sure[60] > sure[95]
+    assert 0 < ratio[60] < ratio[41] and ratio[170] < 0 and sure[40] > 0.3 > 0.05 > sure[60] > sure[95]
 
 
 def test_what_stands_on_the_ground_keeps_its_depth():
