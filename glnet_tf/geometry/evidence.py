@@ -170,10 +170,18 @@ def with_ground(
       found: in the network's scale, from merged_evidence.
       log_disparity: [N, H, W, 1] logarithm of the network's inverse depth.
       intrinsics: [N, 3, 3] K in pixels of this size.
-      held: whether what stands on the ground is given the network's own depth, so that the ground about it does not
-        spread there.
+      held: whether the network's word counts: what stands on the ground is given its depth, so that the ground about it
+        does not spread there; and where evidence shows no ground, the network's does, so that chance matches on bare
+        road dent it less.
     """
     ground = fit_ground(tf.exp(found.log_disparity), found.weight, intrinsics)
+    if held:
+        assumed = fit_ground(tf.exp(log_disparity), tf.ones_like(log_disparity), intrinsics)
+        ground = Ground(
+            normal=tf.where(ground.found[:, tf.newaxis], ground.normal, assumed.normal),
+            share=tf.where(ground.found, ground.share, assumed.share),
+            found=ground.found | assumed.found,
+        )
     plane = plane_disparity(ground.normal, intrinsics, tf.shape(log_disparity)[1], tf.shape(log_disparity)[2])
     seen = (plane > 0) & ground.found[:, tf.newaxis, tf.newaxis, tf.newaxis]
     ratio = tf.math.log(tf.where(seen, plane, 1.0)) - log_disparity

@@ -262,10 +262,13 @@ def test_the_ground_continues_to_the_bare_road_where_the_network_sees_it():
     assert np.all(weight[bare] > 0.98 * GROUND_WEIGHT) and np.all(weight[NEAR & ~bare] < 0.01 * GROUND_WEIGHT)
 
 
-def test_without_a_plane_there_is_no_ground():
+def test_without_evidence_of_a_plane_the_network_shows_the_ground_or_there_is_none():
     network = np.where(NEAR, 0.1, 0)
-    plane, found, weight = ground(network, np.zeros(SIZE))
+    plane, found, weight = ground(network, np.zeros(SIZE), held=False)
     np.testing.assert_array_equal(weight, 0)
     np.testing.assert_allclose(found, plane + network, atol=1e-6)
+    _, found, weight = ground(network, np.zeros(SIZE))
+    np.testing.assert_allclose(weight[NEAR], GROUND_WEIGHT, rtol=1e-5)
+    np.testing.assert_allclose(found[NEAR], (plane + network)[NEAR], atol=0.1)
     wall = Evidence(maps(-1.0), maps(AHEAD))
     np.testing.assert_array_equal(with_ground(wall, maps(-1.0), K)[0].weight, wall.weight)
