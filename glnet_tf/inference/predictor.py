@@ -19,8 +19,9 @@ from glnet_tf.errors import DataError
 from glnet_tf.geometry.camera import resize_intrinsics
 from glnet_tf.inference.predictions import assume_intrinsics
 from glnet_tf.inference.video import scale_between, scaled
+from glnet_tf.models.glnet import both_ways
 from glnet_tf.models.sizes import Size, depth_size, flow_size
-from glnet_tf.refinement.runner import Refiner
+from glnet_tf.refinement.runner import Refiner, large_flow
 from glnet_tf.structures import FRAMES, Predictions, Snippet
 from glnet_tf.training.weights import load_model
 
@@ -139,11 +140,7 @@ class Predictor:
         self._loss = loss
         self._size: Size | None = None
         self._refiners: dict[tuple[int, Size], Refiner] = {}
-        self._next_flow = tf.function(
-            lambda two: self.model.flow_net(two[tf.newaxis])[0][0, 0],
-            input_signature=[tf.TensorSpec([2, None, None, 3])],
-            autograph=False,
-        )
+        self._next_flow = tf.function(self._flow_between, autograph=False)
 
     def predict(self, images: Iterable[np.ndarray]) -> Iterator[FramePrediction]:
         """Yields what is said about every image, in order; it runs ahead of the caller by one block of windows.
@@ -242,6 +239,19 @@ class Predictor:
         )
         return assume_intrinsics(snippet, self.model, tf.constant([size[1] / size[0]]))
 
+    def _flow_between(
+        self, images: tf.Tensor, disparities: tf.Tensor, motion: tf.Tensor, intrinsics: tf.Tensor, refined: bool
+    ) -> tf.Tensor:
+        """Flow between two neighbours of a block, [2, H, W, 3], rigid as after refinement: [H, W, 2].
+
+        Depth, [1, 2, h, w, 1], is the first one's twice: of the second only the flow back is asked for.
+        """
+        flow = self.model.flow_net(images[tf.newaxis])[0]
+        if refined:
+            poses = both_ways(motion[tf.newaxis, tf.newaxis])
+            flow = large_flow(flow, disparities, Predictions((disparities,), (), poses, intrinsics))
+        return flow[0, 0]
+
     def _said(
         self, block: _Block, window: _Window, number: int, pose: np.ndarray
     ) -> tuple[FramePrediction, np.ndarray]:
@@ -258,12 +268,16 @@ class Predictor:
         following, motions = pose, len(window.final.poses[0]) // 2
         if number < len(block.frames) - 1:
             found = window.flow[frame]
+            motion = window.final.poses[0, min(frame, motions - 1)].numpy().astype(np.float64)
+            motion = share_of_motion(motion, block.stride)
+            following = pose @ np.linalg.inv(motion)
             if block.stride > 1:
-                found = self._next_flow(tf.stack([x.fitted for x in block.frames[number : number + 2]])).numpy()
+                images = tf.stack([x.fitted for x in block.frames[number : number + 2]])
+                depth = tf.repeat(window.final.disparities[0][:, frame : frame + 1], 2, axis=1)
+                seen = depth, tf.constant(motion, tf.float32), window.final.intrinsics
+                found = self._next_flow(images, *seen, self._config.refine != "none" and not window.reason).numpy()
             ratio = np.array([width / found.shape[1], height / found.shape[0]], np.float32)
             flow = cv2.resize(found, (width, height)) * ratio
-            motion = window.final.poses[0, min(frame, motions - 1)].numpy().astype(np.float64)
-            following = pose @ np.linalg.inv(share_of_motion(motion, block.stride))
         if number < len(block.frames) - block.stride:
             moves = window.moving[frame].astype(np.uint8)
             moving = cv2.resize(moves, (width, height), interpolation=cv2.INTER_NEAREST) > 0

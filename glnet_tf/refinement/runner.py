@@ -230,7 +230,7 @@ def large_flow(flow: tf.Tensor, initial: tf.Tensor, final: Predictions) -> tf.Te
 
     Args:
       flow: [B, P, H, W, 2] as the networks found it.
-      initial: [B, P, h, w, 2] the same at the size of the depth.
+      initial: [B, P, h, w, C] anything at the size of the depth.
       final: refined; the finest level is enough.
     """
     size, frames = size_of(flow), final.disparities[0].shape[1]

@@ -99,7 +99,13 @@ def test_frames_apart_are_seen_together_and_those_between_follow(told, monkeypat
     monkeypatch.setattr(Predictor, "_stride", lambda self, held: next(wanted))
     predictor_ = Predictor("run", RefinementConfig(refine="fusion", window=8))
     steps = []
-    predictor_._next_flow = lambda two: steps.append(two.numpy().mean(axis=(1, 2, 3)) * 255) or tf.ones([64, 160, 2])
+
+    def next_flow(images, disparities, motion, intrinsics, refined):
+        steps.append(images.numpy().mean(axis=(1, 2, 3)) * 255)
+        assert refined and disparities.shape[:2] == (1, 2) and abs(motion[2, 3]) < 1
+        return tf.ones([64, 160, 2])
+
+    predictor_._next_flow = next_flow
     said = list(predictor_.predict(iter(images(count))))
     assert len(said) == count
     depths = np.array([frame.disparity.mean() for frame in said])
