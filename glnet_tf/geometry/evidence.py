@@ -23,7 +23,8 @@ RETURN_ERROR, EPIPOLAR_ERROR, PARALLAX_ERROR, NOISE = 0.3, 0.5, 1.0, 0.3
 LEAST_PARALLAX = 0.3
 # Inverse depth is at least so much of the network's.
 LEAST_RATIO = 0.1
-# Mean weight below which a pair counts less: the camera stands, and what has parallax moves by itself.
+# Mean weight below which a pair counts less, and below half of which not at all: the camera stands, and what has
+# parallax moves by itself.
 LEAST_PROVED = 0.03
 # What contradicts the network's inverse depth by this factor (its logarithm) has a third of its weight: it moves by
 # itself, or is no match; a quarter, where it is to be ground, with a sharper edge.
@@ -91,7 +92,7 @@ def pair_evidence(flow: tf.Tensor, opposite: tf.Tensor, intrinsics: tf.Tensor, p
     certain = valid * tf.exp(-tf.square(return_error / RETURN_ERROR) - tf.square(found.misfit / EPIPOLAR_ERROR))
     pair = PairEvidence(found.parallax, found.slope, certain)
     proved = tf.reduce_mean(pair.alone().weight, axis=[1, 2, 3], keepdims=True)
-    return pair._replace(certain=certain * tf.square(tf.minimum(proved / LEAST_PROVED, 1.0)))
+    return pair._replace(certain=certain * tf.clip_by_value(2 * proved / LEAST_PROVED - 1, 0.0, 1.0))
 
 
 def _clarity(parallax: tf.Tensor) -> tf.Tensor:
@@ -158,10 +159,8 @@ def merged_evidence(pairs: Sequence[PairEvidence], log_disparity: tf.Tensor) -> 
     return Evidence(log_disparity + ratio, tf.minimum(total, 1.0) * support / (support + LEAST_SUPPORT)), scales
 
 
-def with_ground(
-    found: Evidence, log_disparity: tf.Tensor, intrinsics: tf.Tensor, held: bool = True
-) -> tuple[Evidence, Ground]:
-    """Returns evidence that continues along the ground, where flow proves nothing near the camera; and the ground.
+def with_ground(found: Evidence, log_disparity: tf.Tensor, intrinsics: tf.Tensor) -> tuple[Evidence, tf.Tensor, Ground]:
+    """Returns evidence that continues along the ground, where flow proves nothing near the camera.
 
     Inverse depth of a plane is linear in the pixel: a plane through what is certain on the road ahead says how near the
     bare road before the wheels is. Only where the network sees about that depth is there ground.
@@ -170,23 +169,26 @@ def with_ground(
       found: in the network's scale, from merged_evidence.
       log_disparity: [N, H, W, 1] logarithm of the network's inverse depth.
       intrinsics: [N, 3, 3] K in pixels of this size.
-      held: whether the network's word counts: what stands on the ground is given its depth, so that the ground about it
-        does not spread there; and where evidence shows no ground, the network's does, so that chance matches on bare
-        road dent it less.
+
+    Returns:
+      the evidence.
+      [N, H, W, 1] weight of the network's own depth on what stands on the ground, so that the ground about it does not
+      spread there; and on a ground that the network alone shows, so that chance matches on bare road dent it less.
+      the ground that evidence shows.
     """
+    height, width = tf.shape(log_disparity)[1], tf.shape(log_disparity)[2]
+
+    def log_plane(ground: Ground) -> tuple[tf.Tensor, tf.Tensor]:
+        plane = plane_disparity(ground.normal, intrinsics, height, width)
+        seen = (plane > 0) & ground.found[:, tf.newaxis, tf.newaxis, tf.newaxis]
+        return tf.math.log(tf.where(seen, plane, 1.0)), seen
+
     ground = fit_ground(tf.exp(found.log_disparity), found.weight, intrinsics)
-    if held:
-        assumed = fit_ground(tf.exp(log_disparity), tf.ones_like(log_disparity), intrinsics)
-        ground = Ground(
-            normal=tf.where(ground.found[:, tf.newaxis], ground.normal, assumed.normal),
-            share=tf.where(ground.found, ground.share, assumed.share),
-            found=ground.found | assumed.found,
-        )
-    plane = plane_disparity(ground.normal, intrinsics, tf.shape(log_disparity)[1], tf.shape(log_disparity)[2])
-    seen = (plane > 0) & ground.found[:, tf.newaxis, tf.newaxis, tf.newaxis]
-    ratio = tf.math.log(tf.where(seen, plane, 1.0)) - log_disparity
-    unproved = tf.where(seen, GROUND_WEIGHT * (1 - found.weight), 0.0)
-    weight = unproved / tf.square(1 + tf.pow(ratio / GROUND_CONTRADICTION, 4))
-    total = found.weight + (unproved if held else weight)
-    summed = found.weight * (found.log_disparity - log_disparity) + weight * ratio
-    return Evidence(log_disparity + tf.math.divide_no_nan(summed, total), total), ground
+    plane, proved = log_plane(ground)
+    _, assumed = log_plane(fit_ground(tf.exp(log_disparity), tf.ones_like(log_disparity), intrinsics))
+    unproved = GROUND_WEIGHT * (1 - found.weight)
+    ratio = plane - log_disparity
+    weight = tf.where(proved, unproved / tf.square(1 + tf.pow(ratio / GROUND_CONTRADICTION, 4)), 0.0)
+    summed, total = found.weight * (found.log_disparity - log_disparity) + weight * ratio, found.weight + weight
+    evidence = Evidence(log_disparity + tf.math.divide_no_nan(summed, total), total)
+    return evidence, tf.where(proved | assumed, unproved - weight, 0.0), ground

@@ -157,7 +157,7 @@ class Refiner:
                 after, pft, good = self._parameters_refined(tuning, subset)
                 finite = [good] * len(chosen)
                 tuned = final = _inserted(initial, after, chosen)
-                after = self._with_depth(finest(after), self._fused(after.disparities[0], subset.evidence))
+                after = self._with_depth(finest(after), self._fused(after.disparities[0], subset.evidence, subset.held))
             if all(finite) and self._oft is not None:
                 iterations = tf.constant(self.config.iterations)
                 after, oft, mask = self._oft(subset.snippet, finest(after), target(subset), iterations)
@@ -213,9 +213,9 @@ def target(seen: Observation) -> Evidence:
     return Evidence(tf.math.log(seen.fused), LEAST_WEIGHT + (1 - LEAST_WEIGHT) * seen.confidence)
 
 
-def fused_disparity(disparity: tf.Tensor, found: Evidence) -> tf.Tensor:
-    """Returns inverse depth after fusion with evidence, all [B, F, h, w, 1]."""
-    fusion = fused(tf.math.log(merge(disparity)), Evidence(*map(merge, found)))
+def fused_disparity(disparity: tf.Tensor, found: Evidence, held: tf.Tensor) -> tf.Tensor:
+    """Returns inverse depth after fusion with evidence, all [B, F, h, w, 1]; `held` as for fused."""
+    fusion = fused(tf.math.log(merge(disparity)), Evidence(*map(merge, found)), merge(held))
     return split(tf.exp(fusion.log_disparity), disparity.shape[1])
 
 

@@ -140,8 +140,7 @@ def _array(file: Path, dtype: str, shape: tuple[int, ...]) -> np.memmap:
 
 def _middle_targets(model: GLNet, snippet: Snippet, size: Size) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Of the middle frames: logarithm of inverse depth and weight, [B, H, W]; the shift to HEIGHT and FOCAL, [B]."""
-    # The teacher's own depth is no evidence.
-    seen, found, ground, _ = predicted_with_evidence(model, snippet, size, held=False)
+    seen, found, _, ground, _ = predicted_with_evidence(model, snippet, size)
     frames = snippet.images.shape[1]
     log_disparity, weight = (split(x, frames)[:, MIDDLE, ..., 0] for x in found)
     normal, is_ground = (split(x, frames)[:, MIDDLE] for x in (ground.normal, ground.found))

@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from glnet_tf.geometry import fusion
 from glnet_tf.geometry.evidence import Evidence, with_ground
-from glnet_tf.geometry.fusion import fused, fused_flow
+from glnet_tf.geometry.fusion import Fusion, fused_flow
+
+
+def fused(network: tf.Tensor, found: Evidence, held: tf.Tensor | None = None) -> Fusion:
+    return fusion.fused(network, found, tf.zeros_like(network) if held is None else held)
+
 
 SIZES = pytest.mark.parametrize("size", [(64, 192), (70, 150)])
 
@@ -25,23 +31,23 @@ def truth(size: tuple[int, int]) -> np.ndarray:
 @SIZES
 def test_without_evidence_depth_is_the_networks(size):
     network = truth(size)
-    fusion = fused(tf.constant(network), Evidence(tf.constant(network + 1), tf.zeros_like(network)))
-    np.testing.assert_array_equal(fusion.log_disparity, network)
-    np.testing.assert_array_equal(fusion.confidence, 0)
+    result = fused(tf.constant(network), Evidence(tf.constant(network + 1), tf.zeros_like(network)))
+    np.testing.assert_array_equal(result.log_disparity, network)
+    np.testing.assert_array_equal(result.confidence, 0)
 
 
 @SIZES
 def test_evidence_everywhere_replaces_a_wrong_depth(size):
-    fusion = fused(tf.constant(truth(size) + wave(size)), Evidence(tf.constant(truth(size)), tf.ones([1, *size, 1])))
-    assert np.max(np.abs(fusion.log_disparity - truth(size))) < 0.03
-    assert np.min(fusion.confidence) > 0.8 and np.max(fusion.confidence) <= 1
+    result = fused(tf.constant(truth(size) + wave(size)), Evidence(tf.constant(truth(size)), tf.ones([1, *size, 1])))
+    assert np.max(np.abs(result.log_disparity - truth(size))) < 0.03
+    assert np.min(result.confidence) > 0.8 and np.max(result.confidence) <= 1
 
 
 @SIZES
 def test_one_pixel_in_ten_corrects_a_smooth_error(size):
     there = (np.random.default_rng(1).random((1, *size, 1)) < 0.1).astype(np.float32)
-    fusion = fused(tf.constant(truth(size) + wave(size)), Evidence(tf.constant(truth(size)), tf.constant(there)))
-    error = np.abs(fusion.log_disparity - truth(size))
+    result = fused(tf.constant(truth(size) + wave(size)), Evidence(tf.constant(truth(size)), tf.constant(there)))
+    error = np.abs(result.log_disparity - truth(size))
     assert np.mean(np.abs(wave(size))) > 0.1
     assert np.mean(error) < 0.03
 
@@ -65,9 +71,12 @@ def test_what_stands_on_the_ground_keeps_its_depth():
     network = road + 0.05 * (y > 60) + np.log(2) * obstacle
     network, known = (tf.constant(m[np.newaxis, ..., np.newaxis], tf.float32) for m in (network, (y > 53) & (y < 68)))
     found = Evidence(tf.where(known > 0, tf.constant(road[np.newaxis, ..., np.newaxis], tf.float32), network), known)
-    change = (fused(network, with_ground(found, network, intrinsics)[0]).log_disparity - network).numpy()[0, ..., 0]
+    found, held, _ = with_ground(found, network, intrinsics)
+    result = fused(network, found, held)
+    change, sure = (x.numpy()[0, ..., 0] for x in (result.log_disparity - network, result.confidence))
     np.testing.assert_allclose(change[80:90, 60:100], -0.05, atol=0.01)  # the road is corrected
     np.testing.assert_allclose(change[76:86, 155:165], 0, atol=0.1)
+    assert np.min(sure[80:90, 60:100]) > 0.4 > 0.2 > np.max(sure[76:86, 155:165])  # which is the network's word alone
 
 
 def test_the_field_is_smooth_and_nothing_is_shifted():
