@@ -7,7 +7,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from glnet_tf.geometry.camera import pixel_grid
-from glnet_tf.geometry.evidence import RETURN_ERROR, Evidence
+from glnet_tf.geometry.evidence import Evidence
 from glnet_tf.geometry.sampling import warp
 
 # Corrections spread by normalised convolution with Gaussians of 1.5 pixels at these strides; the wider ones count only
@@ -17,6 +17,9 @@ SHARES = (1.0, 0.3, 0.05, 0.01)
 PULL = 1e-3
 # Summed weight of the evidence about a pixel at which half of its depth counts as proved.
 HALF_PROVED = 0.1
+# Pixels by which flow and its return differ where flow is no match; it is still better than rigid flow where it is no
+# evidence yet.
+UNMATCHED = 1.0
 # Flow and rigid flow differ by more than this where something moves by itself: pixels, and share of the flow, which is
 # what a depth that is wrong by that share does.
 MOTION_PIXELS, MOTION_SHARE = 0.5, 0.3
@@ -62,7 +65,7 @@ def fused_flow(flow: tf.Tensor, opposite: tf.Tensor, rigid_pixels: tf.Tensor) ->
     """
     grid = pixel_grid(tf.shape(flow)[1], tf.shape(flow)[2])
     returned, valid = warp(opposite, grid + flow)
-    certain = valid * tf.exp(-tf.reduce_sum(tf.square((flow + returned) / RETURN_ERROR), axis=-1, keepdims=True))
+    certain = valid * tf.exp(-tf.reduce_sum(tf.square((flow + returned) / UNMATCHED), axis=-1, keepdims=True))
     difference = tf.norm(grid + flow - rigid_pixels, axis=-1, keepdims=True)
     moves = tf.cast(difference > MOTION_PIXELS + MOTION_SHARE * tf.norm(flow, axis=-1, keepdims=True), tf.float32)
     near, total = tf.split(
