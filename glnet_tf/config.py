@@ -104,7 +104,7 @@ class EvaluationConfig(Checked):
 
     task: str = setting(
         "depth",
-        "what is judged; road: without a truth, whether the road ahead is one plane",
+        "what is evaluated; road: without a truth, whether the road ahead is one plane",
         choices=("depth", "flow", "odometry", "intrinsics", "road"),
     )
     predictions: str = setting(

@@ -17,7 +17,7 @@ from glnet_tf.errors import ConfigError
 define(DataConfig, EvaluationConfig, REFINEMENT_LOSS, RefinementConfig)
 define_model()
 flags.FLAGS.set_default("refine", "none")
-flags.DEFINE_integer("every", 1, "judge every n-th frame or snippet only", lower_bound=1)
+flags.DEFINE_integer("every", 1, "evaluate every n-th frame or snippet only", lower_bound=1)
 
 
 def main() -> None:

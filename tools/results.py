@@ -17,14 +17,11 @@ from glnet_tf.errors import ConfigError
 
 TOOLS = Path(__file__).resolve().parent
 STAGES = {"none": "as predicted", "fusion": "fusion", "pft": "PFT", "oft": "OFT", "pft_oft": "PFT, then OFT"}
-# Of each kind of test, the errors that are shown.
-SHOWN = {
-    "refine": ("depth_abs_rel", "flow_epe", "translation_deg", "rotation_deg"),
-    "depth": ("abs_rel", "rmse", "delta1"),
-    "flow": ("epe", "fl"),
-    "odometry": ("ate", "rpe_rotation_deg"),
-    "road": ("flat_share", "flat_frames"),
-}
+# The errors that are printed, whichever of them a test has.
+SHOWN = (
+    *("depth_abs_rel", "flow_epe", "translation_deg", "rotation_deg"),
+    *("abs_rel", "rmse", "delta1", "epe", "f1", "ate", "rpe_rotation_deg", "flat_share", "flat_frames"),
+)
 
 flags.DEFINE_multi_string(
     "test",
@@ -47,7 +44,7 @@ def main() -> None:
         print(f"{name} ({number + 1} of {len(flags.FLAGS.test)})", file=sys.stderr)
         tool, *given = shlex.split(command.replace("{data}", shlex.quote(flags.FLAGS.data)))
         found[name] = {"refine": refined, "evaluate": evaluated}[tool](given, folder / name.replace(" ", "_"))
-        print(as_markdown({name: found[name]}), end="\n\n", flush=True)
+        print(as_markdown(name, found[name]), end="\n\n", flush=True)
     write_bytes(Path(flags.FLAGS.output), (json.dumps(found, indent=2) + "\n").encode())
 
 
@@ -85,15 +82,12 @@ def of_stages(errors: dict[str, dict[str, float]]) -> dict[str, dict[str, float]
     }
 
 
-def as_markdown(tests: dict[str, dict[str, dict[str, float]]]) -> str:
-    """Returns a table of a test: its stages, and the errors that are shown of its kind."""
-    lines = []
-    for test, stages in tests.items():
-        known = list(stages.values())[0]
-        names = max(([name for name in shown if name in known] for shown in SHOWN.values()), key=len)
-        lines += [f"| {test} | {' | '.join(names)} |", "| --- " * (len(names) + 1) + "|"]
-        lines += [f"| {stage} | {' | '.join(f'{x[name]:.4g}' for name in names)} |" for stage, x in stages.items()]
-    return "\n".join(lines)
+def as_markdown(test: str, stages: dict[str, dict[str, float]]) -> str:
+    """Returns a table of a test: a row for every stage, a column for every error that is shown."""
+    names = [name for name in SHOWN if name in stages["as predicted"]]
+    head = [f"| {test} | {' | '.join(names)} |", "| --- " * (len(names) + 1) + "|"]
+    rows = [f"| {stage} | {' | '.join(f'{errors[name]:.4g}' for name in names)} |" for stage, errors in stages.items()]
+    return "\n".join([*head, *rows])
 
 
 if __name__ == "__main__":

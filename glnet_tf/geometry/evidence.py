@@ -176,19 +176,18 @@ def with_ground(found: Evidence, log_disparity: tf.Tensor, intrinsics: tf.Tensor
       spread there; and on a ground that the network alone shows, so that chance matches on bare road dent it less.
       the ground that evidence shows.
     """
-    height, width = tf.shape(log_disparity)[1], tf.shape(log_disparity)[2]
 
-    def log_plane(ground: Ground) -> tuple[tf.Tensor, tf.Tensor]:
-        plane = plane_disparity(ground.normal, intrinsics, height, width)
-        seen = (plane > 0) & ground.found[:, tf.newaxis, tf.newaxis, tf.newaxis]
-        return tf.math.log(tf.where(seen, plane, 1.0)), seen
+    def disparity_of(ground: Ground) -> tf.Tensor:
+        """Inverse depth of a ground; above 0 where it is seen."""
+        plane = plane_disparity(ground.normal, intrinsics, tf.shape(log_disparity)[1], tf.shape(log_disparity)[2])
+        return tf.where(ground.found[:, tf.newaxis, tf.newaxis, tf.newaxis], plane, 0.0)
 
     ground = fit_ground(tf.exp(found.log_disparity), found.weight, intrinsics)
-    plane, proved = log_plane(ground)
-    _, assumed = log_plane(fit_ground(tf.exp(log_disparity), tf.ones_like(log_disparity), intrinsics))
+    plane = disparity_of(ground)
+    predicted = disparity_of(fit_ground(tf.exp(log_disparity), tf.ones_like(log_disparity), intrinsics))
     unproved = GROUND_WEIGHT * (1 - found.weight)
-    ratio = plane - log_disparity
-    weight = tf.where(proved, unproved / tf.square(1 + tf.pow(ratio / GROUND_CONTRADICTION, 4)), 0.0)
+    ratio = tf.math.log(tf.where(plane > 0, plane, 1.0)) - log_disparity
+    weight = tf.where(plane > 0, unproved / tf.square(1 + tf.pow(ratio / GROUND_CONTRADICTION, 4)), 0.0)
     summed, total = found.weight * (found.log_disparity - log_disparity) + weight * ratio, found.weight + weight
     evidence = Evidence(log_disparity + tf.math.divide_no_nan(summed, total), total)
-    return evidence, tf.where(proved | assumed, unproved - weight, 0.0), ground
+    return evidence, tf.where((plane > 0) | (predicted > 0), unproved - weight, 0.0), ground

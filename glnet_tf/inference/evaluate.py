@@ -267,8 +267,8 @@ def _road(judged: Judged) -> Report:
         raise ConfigError("--predictions: roads are found in the depth of a model only; give --run_dir or --weights")
     shares = np.array(
         [
-            flat_share(said.disparity[np.newaxis, ..., np.newaxis], said.intrinsics[np.newaxis])[0]
-            for _, said, _ in model.of(source, data, indices)
+            flat_share(prediction.disparity[np.newaxis, ..., np.newaxis], prediction.intrinsics[np.newaxis])[0]
+            for _, prediction, _ in model.of(source, data, indices)
         ]
     )
     metrics = {"flat_share": float(shares.mean()), "flat_frames": float(np.mean(shares >= FLAT_FRAME))}

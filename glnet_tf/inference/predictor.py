@@ -86,13 +86,13 @@ class _Block(NamedTuple):
     Attributes:
       frames: with their images.
       stride: frames between the frames of a window.
-      told: how many of the first frames an earlier block has told of.
+      yielded: how many of the first frames were predicted in an earlier block.
       ends: whether no frame follows.
     """
 
     frames: list[_Held]
     stride: int
-    told: int
+    yielded: int
     ends: bool
 
 
@@ -156,7 +156,7 @@ class Predictor:
         for block in self._blocks(images):
             windows = [self._window(block.frames[phase :: block.stride]) for phase in range(block.stride)]
             count = len(block.frames)
-            for frame in range(block.told, count if block.ends else count - block.stride):
+            for frame in range(block.yielded, count if block.ends else count - block.stride):
                 said, pose = self._said(block, windows[frame % block.stride], frame, pose)
                 yield said
 
@@ -164,22 +164,22 @@ class Predictor:
         """Yields blocks of as many frames as all their windows have; neighbours share the last frame of each window."""
         window = self._config.window
         held: list[_Held] = []
-        told = stride = 0
+        yielded = stride = 0
         for image in images:
             held.append(self._fitted(image, held[0].image.shape if held else None))
-            if not stride and len(held) - told >= window:
-                stride = self._stride(held[told : told + window])
-            if stride and len(held) - told == window * stride:
-                held = held[told:]
+            if not stride and len(held) - yielded >= window:
+                stride = self._stride(held[yielded : yielded + window])
+            if stride and len(held) - yielded == window * stride:
+                held = held[yielded:]
                 yield _Block(held, stride, 0, False)
                 # Those without a neighbour ahead are the next block's first.
-                told, stride = (window - 1) * stride, 0
-        if len(held) > told:
-            # At the end, frames that were told of before make the windows whole.
-            most = len(held) // (window if told else FRAMES)
+                yielded, stride = (window - 1) * stride, 0
+        if len(held) > yielded:
+            # At the end, frames that were predicted before make the windows whole.
+            most = len(held) // (window if yielded else FRAMES)
             stride = max(1, min(stride or self._stride(held[-window:]), most))
-            frames = held[-window * stride :] if told else held
-            yield _Block(frames, stride, len(frames) - (len(held) - told), True)
+            frames = held[-window * stride :] if yielded else held
+            yield _Block(frames, stride, len(frames) - (len(held) - yielded), True)
 
     def _stride(self, held: Sequence[_Held]) -> int:
         """Frames between those that have the parallax wanted, by what neighbouring ones have."""
@@ -249,7 +249,7 @@ class Predictor:
         flow = self.model.flow_net(images[tf.newaxis])[0]
         if refined:
             poses = both_ways(motion[tf.newaxis, tf.newaxis])
-            flow = large_flow(flow, disparities, Predictions((disparities,), (), poses, intrinsics))
+            flow = large_flow(flow, Predictions((disparities,), (), poses, intrinsics))
         return flow[0, 0]
 
     def _said(

@@ -175,7 +175,7 @@ class Refiner:
             final = _inserted(initial, _rows(final, kept), kept)
         flow = seen.flow
         if kept:
-            of_kept = self._fused_flow(*(_rows(x, kept) for x in (flow, initial.flows[0], finest(final))))
+            of_kept = self._fused_flow(*(_rows(x, kept) for x in (flow, finest(final))))
             flow = _inserted(flow, of_kept, kept)
         moving = self._moving(seen.snippet.images, finest(final))
         both = tuning is not None and self._oft is not None
@@ -225,18 +225,18 @@ def with_depth(predictions: Predictions, disparity: tf.Tensor) -> Predictions:
     return with_levels(disparity, flow, predictions.poses, predictions.intrinsics)
 
 
-def large_flow(flow: tf.Tensor, initial: tf.Tensor, final: Predictions) -> tf.Tensor:
+def large_flow(flow: tf.Tensor, final: Predictions) -> tf.Tensor:
     """Returns the flow that belongs to refined depth and motion at the size at which flow was found.
 
     Args:
       flow: [B, P, H, W, 2] as the networks found it.
-      initial: [B, P, h, w, C] anything at the size of the depth.
       final: refined; the finest level is enough.
     """
     size, frames = size_of(flow), final.disparities[0].shape[1]
-    small = size_of(initial)
     disparity = split(tf.image.resize(merge(final.disparities[0]), size), frames)
-    return _with_rigid_flow(flow, disparity, final.poses, resize_intrinsics(final.intrinsics, small, size))
+    return _with_rigid_flow(
+        flow, disparity, final.poses, resize_intrinsics(final.intrinsics, size_of(final.disparities[0]), size)
+    )
 
 
 def _with_rigid_flow(flow: tf.Tensor, disparity: tf.Tensor, poses: tf.Tensor, intrinsics: tf.Tensor) -> tf.Tensor:
