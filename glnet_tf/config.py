@@ -282,7 +282,7 @@ class RefinementConfig(Checked):
     pft_flow_rate: float = setting(0.0, "pft: Adam's learning rate of FlowNet", low=0.0)
     pft_camera_rate: float = setting(0.0, "pft: Adam's learning rate of CameraNet", low=0.0)
     pft_intrinsics_rate: float = setting(0.0, "pft: Adam's learning rate of a learned K", low=0.0)
-    oft_depth_rate: float = setting(0.02, "oft: change of log depth per iteration", low=0.0)
+    oft_depth_rate: float = setting(0.005, "oft: change of log depth per iteration", low=0.0)
     oft_flow_rate: float = setting(
         0.0,
         "oft: change of flow per iteration, pixels; 0: it stays, but where it is no match and becomes rigid",

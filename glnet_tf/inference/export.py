@@ -82,7 +82,7 @@ class Serving(tf.Module):
             snippet = _snippet(checked(images), intrinsics, model)
             seen = observe(snippet)
             start = finest(with_depth(seen.predictions, seen.fused))
-            said, _, _ = refine(seen.snippet, start, target(seen), iterations)
+            said, _, _ = refine(seen.snippet, start, target(seen.fused, seen.confidence), iterations)
             disparity = said.disparities[0][:, MIDDLE]
             return {
                 "disparity": disparity,

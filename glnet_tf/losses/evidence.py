@@ -9,10 +9,13 @@ from glnet_tf.geometry.evidence import CONTRADICTION, Evidence, robust_centre
 # What a scale that differs from the evidence's costs, relative to its logarithm. Of the scale evidence says nothing,
 # but all images of a camera should be given in one.
 SCALE = 0.05
+# Errors of the logarithm below this cost about their square: evidence is no more exact than that.
+PRECISION = 0.05
 
 
 def evidence_loss(disparities: tuple[tf.Tensor, ...], found: Evidence) -> tf.Tensor:
-    """Returns the weighted mean of C log(1 + e / C), e the error of log inverse depth about one scale an image, [N].
+    """Returns the weighted mean of C log(1 + d / C), [N], where d = sqrt(e^2 + P^2) - P and e is the error of log inverse
+    depth about one scale an image.
 
     Every level, enlarged to the evidence's size, counts half of the next finer one. The kernel leaves what is far off,
     as it moves by itself or is no match, rather as it is. Evidence is held constant: depth cannot satisfy it by making
@@ -35,6 +38,7 @@ def evidence_loss(disparities: tuple[tf.Tensor, ...], found: Evidence) -> tf.Ten
     for level, disparity in enumerate(disparities):
         ratio = tf.math.log(tf.image.resize(disparity, size) if level else disparity) - found.log_disparity
         centre = tf.stop_gradient(robust_centre(ratio, found.weight, CONTRADICTION))
-        error = CONTRADICTION * tf.math.log1p(tf.abs(ratio - centre) / CONTRADICTION)
+        distance = tf.sqrt(tf.square(ratio - centre) + PRECISION**2) - PRECISION
+        error = CONTRADICTION * tf.math.log1p(distance / CONTRADICTION)
         terms.append((mean(error) + SCALE * tf.abs(mean(ratio))) / 2.0**level)
     return tf.add_n(terms)

@@ -160,7 +160,9 @@ class Refiner:
                 after = self._with_depth(finest(after), self._fused(after.disparities[0], subset.evidence, subset.held))
             if all(finite) and self._oft is not None:
                 iterations = tf.constant(self.config.iterations)
-                after, oft, mask = self._oft(subset.snippet, finest(after), target(subset), iterations)
+                after, oft, mask = self._oft(
+                    subset.snippet, finest(after), target(after.disparities[0], subset.confidence), iterations
+                )
                 if not self.config.oft_flow_rate:
                     after = self._with_depth(
                         finest(after)._replace(flows=subset.predictions.flows[:1]), after.disparities[0]
@@ -200,7 +202,7 @@ class Refiner:
     ) -> tuple[Predictions, History | None, bool]:
         """The predictions after PFT, or those before where it was not finite; and whether it was."""
         with kept_weights(self.model) as let_go:
-            history, finite = pft.run(seen.snippet, seen.predictions, target(seen))
+            history, finite = pft.run(seen.snippet, seen.predictions, target(seen.fused, seen.confidence))
             if not finite:
                 return seen.predictions, history, False
             if self.config.policy == "sequence":
@@ -208,9 +210,9 @@ class Refiner:
             return pft.predict(seen.snippet, finest(seen.predictions)), history, True
 
 
-def target(seen: Observation) -> Evidence:
-    """Returns what optimisation is held to, [B, F, h, w, 1]: the fused depth, by its confidence."""
-    return Evidence(tf.math.log(seen.fused), LEAST_WEIGHT + (1 - LEAST_WEIGHT) * seen.confidence)
+def target(disparity: tf.Tensor, confidence: tf.Tensor) -> Evidence:
+    """Returns what optimisation is held to: the fused inverse depth, by its confidence, both [B, F, h, w, 1]."""
+    return Evidence(tf.math.log(disparity), LEAST_WEIGHT + (1 - LEAST_WEIGHT) * confidence)
 
 
 def fused_disparity(disparity: tf.Tensor, found: Evidence, held: tf.Tensor) -> tf.Tensor:
