@@ -46,8 +46,8 @@ setup(
     packages=find_packages(include=["glnet_tf*"]),
     package_data={
         "glnet_tf": ["weights/*"],
-        "glnet_tf.data": ["kitti_eigen_test.json"],
-        "glnet_tf.inference": ["report.html.j2"],
+        "glnet_tf.data.datasets": ["kitti_eigen_test.json"],
+        "glnet_tf.visualization": ["page.html.j2"],
     },
     python_requires=">=3.9,<3.12",
     install_requires=REQUIREMENTS,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 FRAMES = 3
@@ -141,3 +142,42 @@ def split(tensor: tf.Tensor, count: int) -> tf.Tensor:
     """Returns a [B * count, ...] tensor as [B, count, ...]: the inverse of merge."""
     parts = tf.reshape(tensor, tf.concat([[-1, count], tf.shape(tensor)[1:]], axis=0))
     return tf.ensure_shape(parts, [None, count, *tensor.shape[1:]])
+
+
+class FramePrediction(NamedTuple):
+    """Everything predicted for one frame, in NumPy and at its own size; lengths are up to one scale.
+
+    Attributes:
+      image: [H, W, 3] uint8 RGB.
+      disparity: [H, W] inverse depth.
+      initial_disparity: [H, W] that before refinement, brought to the same median; None if nothing was to be refined.
+      flow: [H, W, 2] to the next frame, pixels; None for the last one.
+      confidence: [H, W] how much of the depth is proved by the motion, from 0, the network's word alone, to 1.
+      moving: [H, W] bool, where flow and rigid flow disagree: the object moves by itself; None for the last frame.
+      pose: [4, 4] camera to world; the world is the first frame's camera.
+      intrinsics: [3, 3] K in pixels.
+      reason: why its window was not refined; empty if it was, or was not to be.
+    """
+
+    image: np.ndarray
+    disparity: np.ndarray
+    initial_disparity: np.ndarray | None
+    confidence: np.ndarray
+    flow: np.ndarray | None
+    moving: np.ndarray | None
+    pose: np.ndarray
+    intrinsics: np.ndarray
+    reason: str
+
+    @property
+    def depth(self) -> np.ndarray:
+        """[H, W] depth z."""
+        return 1 / self.disparity
+
+
+def rescaled(said: FramePrediction, scale: float) -> FramePrediction:
+    """Returns a prediction whose lengths are multiplied by `scale`."""
+    pose = said.pose.copy()
+    pose[:3, 3] *= scale
+    initial = None if said.initial_disparity is None else said.initial_disparity / scale
+    return said._replace(disparity=said.disparity / scale, initial_disparity=initial, pose=pose)

@@ -28,10 +28,10 @@ def main() -> None:
     data = configs[0]
     if not flags.FLAGS.output_dir:
         raise ConfigError("--output_dir=: expected a folder")
-    from glnet_tf.data.formats import write_bytes
+    from glnet_tf.data.files.arrays import write_bytes
     from glnet_tf.data.sources import open_source
-    from glnet_tf.data.work import make_folder
-    from glnet_tf.inference.ablation import Ablation, as_markdown, run_all
+    from glnet_tf.experiments.ablation import Ablation, as_markdown, run_all
+    from glnet_tf.progress import make_folder
 
     unseen = dataclasses.replace(data, split="", holdout_frames=0, street_seed=TEST_SEED, streets=TEST_STREETS)
     tests = {}

@@ -16,7 +16,7 @@ from absl import flags
 from flagging import config_from_flags, define, run
 
 from glnet_tf.config import DataConfig, LossConfig, ModelConfig
-from glnet_tf.data.formats import write_bytes
+from glnet_tf.data.files.arrays import write_bytes
 
 define(DataConfig, LossConfig, ModelConfig)
 PARTS = ("step", "losses", "scaling", "inference", "refinement", "pipeline")
@@ -53,12 +53,12 @@ def keep(figures: dict[str, Any]) -> None:
 
 def measured(what: str) -> dict[str, Any]:
     """Returns the figures of one part, with the ratios that they are for."""
-    from glnet_tf.inference import speed
+    from glnet_tf.experiments import benchmark
 
     data, loss, model = (config_from_flags(config) for config in (DataConfig, LossConfig, ModelConfig))
     repeats = flags.FLAGS.repeats
     if what == "step":
-        seconds = speed.training_times(model, data, loss, repeats)
+        seconds = benchmark.training_times(model, data, loss, repeats)
         networks = seconds["networks"]
         ratios = {
             "step_over_networks": seconds["step"] / networks,
@@ -66,13 +66,13 @@ def measured(what: str) -> dict[str, Any]:
         }
         return {"seconds": seconds, "ratios": ratios}
     if what == "losses":
-        return {"seconds": speed.loss_times(model, data, loss, repeats)}
+        return {"seconds": benchmark.loss_times(model, data, loss, repeats)}
     if what == "scaling":
-        return speed.scaling(model, data, loss, repeats)
+        return benchmark.scaling(model, data, loss, repeats)
     if what == "inference":
-        return {"seconds": speed.inference_times(model, data, repeats)}
+        return {"seconds": benchmark.inference_times(model, data, repeats)}
     if what == "refinement":
-        seconds = speed.refinement_times(data, loss, repeats)
+        seconds = benchmark.refinement_times(data, loss, repeats)
         oft = seconds["oft_iteration"]
         ratios = {
             "pft_over_oft": seconds["pft_iteration"] / oft,
@@ -80,7 +80,7 @@ def measured(what: str) -> dict[str, Any]:
             "oft_over_bytes": oft / seconds["oft_bytes"],
         }
         return {"seconds": seconds, "ratios": ratios}
-    rates = speed.pipeline_rates(data, repeats, flags.FLAGS.batches)
+    rates = benchmark.pipeline_rates(data, repeats, flags.FLAGS.batches)
     return {"snippets_per_second": rates, "ratio_to_raw": {name: rate / rates["raw"] for name, rate in rates.items()}}
 
 

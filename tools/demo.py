@@ -16,17 +16,17 @@ from flagging import config_from_flags, define, run
 from PIL import Image
 
 from glnet_tf.config import DataConfig, LossConfig, ModelConfig, RefinementConfig, TrainingConfig
-from glnet_tf.data.base import Source
 from glnet_tf.data.pipeline import batches
+from glnet_tf.data.source import Source
 from glnet_tf.data.sources import open_source
-from glnet_tf.inference.report import ReportFrame, Table, as_jpeg, chart, write_report
-from glnet_tf.pictures import write_png
-from glnet_tf.refinement.runner import Refiner
+from glnet_tf.refinement.refiner import Refiner
 from glnet_tf.structures import Predictions, Snippet
 from glnet_tf.training.checkpoints import write_text
 from glnet_tf.training.summaries import board, explain
 from glnet_tf.training.trainer import Trainer
 from glnet_tf.training.validation import validate
+from glnet_tf.visualization.page import ReportFrame, Table, as_jpeg, chart, write_report
+from glnet_tf.visualization.pictures import write_png
 
 ROOT = Path(__file__).resolve().parent.parent
 # No street with these seeds is ever trained on, or used to choose a setting.

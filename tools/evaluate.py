@@ -26,13 +26,13 @@ def main() -> None:
     if config.predictions and (flags.FLAGS.run_dir or flags.FLAGS.weights):
         raise ConfigError(f"--predictions={config.predictions}: expected no --run_dir and no --weights beside it")
     # TensorFlow takes seconds to import: only once the flags are known to be right.
-    from glnet_tf.data.kitti import eigen_labels
+    from glnet_tf.data.datasets.kitti import eigen_labels
     from glnet_tf.data.sources import open_source
-    from glnet_tf.evaluation.trajectory import aligned_trajectory
-    from glnet_tf.inference.evaluate import evaluate
-    from glnet_tf.inference.plots import write_trajectory_plot
+    from glnet_tf.evaluation.protocols import evaluate
     from glnet_tf.inference.predictions import ModelPredictions
+    from glnet_tf.metrics.trajectory import aligned_trajectory
     from glnet_tf.training.checkpoints import write_text
+    from glnet_tf.visualization.plots import write_trajectory_plot
 
     eigen = data.dataset == "kitti_raw" and data.split == "eigen"
     if data.holdout_frames:

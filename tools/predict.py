@@ -17,8 +17,8 @@ from absl import flags
 from flagging import chosen_model, config_from_flags, define, define_model, run
 
 from glnet_tf.config import REFINEMENT_LOSS, LossConfig, RefinementConfig
-from glnet_tf.data.work import shard_of
 from glnet_tf.errors import ConfigError
+from glnet_tf.progress import shard_of
 
 if TYPE_CHECKING:
     from glnet_tf.data.frames import Frames
@@ -76,7 +76,7 @@ def main() -> None:
             "--epochs, --policy=sequence: expected none of them here; tools/refine.py adapts the networks"
         )
     # TensorFlow takes seconds to import: only once the flags are known to be right.
-    from glnet_tf.data.calibration import read_intrinsics
+    from glnet_tf.data.files.calibration import read_intrinsics
     from glnet_tf.data.frames import Frames
     from glnet_tf.inference.predictor import Predictor
 
@@ -108,9 +108,9 @@ def read_list(file: Path) -> list[tuple[str, str]]:
 
 def predict(predictor: Predictor, frames: Frames, folder: Path) -> bool:
     """Writes what is said about frames to a folder; returns False if it was interrupted."""
-    from glnet_tf.data.work import progress_bar
-    from glnet_tf.inference.ground import Metres
+    from glnet_tf.inference.metric_scale import Metres
     from glnet_tf.inference.written import Pictures, PredictionFolder
+    from glnet_tf.progress import progress_bar
 
     config = predictor.refinement
     metres = Metres(flags.FLAGS.scale, flags.FLAGS.camera_height)

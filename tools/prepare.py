@@ -22,7 +22,7 @@ def main() -> None:
     data, options = config_from_flags(DataConfig), flags.FLAGS
     if not options.output_dir:
         raise ConfigError("--output_dir is missing: expected the folder that the preparation is to fill")
-    from glnet_tf.data.prepare import prepare
+    from glnet_tf.data.preparation.prepare import prepare
 
     output = Path(options.output_dir)
     frames = output / "frames" if options.format == "records" else output
@@ -40,8 +40,8 @@ def main() -> None:
 
 def write(data: DataConfig, frames: Path, output: Path) -> None:
     """Writes the records of prepared frames, those that are missing."""
-    from glnet_tf.data.folder import FolderSource
-    from glnet_tf.data.records import write_records
+    from glnet_tf.data.datasets.folder import FolderSource
+    from glnet_tf.data.files.records import write_records
 
     written = write_records(FolderSource(frames, part="all", config=data), output)
     print(f"{output}: " + (f"{written} shards written now" if written else "shards complete, nothing to do"))

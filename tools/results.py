@@ -11,9 +11,9 @@ from pathlib import Path
 from absl import flags
 from flagging import run
 
-from glnet_tf.data.formats import write_bytes
-from glnet_tf.data.work import make_folder
+from glnet_tf.data.files.arrays import write_bytes
 from glnet_tf.errors import ConfigError
+from glnet_tf.progress import make_folder
 
 TOOLS = Path(__file__).resolve().parent
 STAGES = {"none": "as predicted", "fusion": "fusion", "pft": "PFT", "oft": "OFT", "pft_oft": "PFT, then OFT"}

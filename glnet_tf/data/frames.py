@@ -9,8 +9,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from glnet_tf.data.images import image_files
-from glnet_tf.data.video import VIDEO_SUFFIXES, opened
+from glnet_tf.data.files.images import image_files
+from glnet_tf.data.files.video import VIDEO_SUFFIXES, opened
 from glnet_tf.errors import DataError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from glnet_tf.config import DataConfig
 from glnet_tf.data.augment import augment, keep_unknown, zoom
-from glnet_tf.data.base import Loaded, Source
+from glnet_tf.data.source import Loaded, Source
 from glnet_tf.errors import DataError
 from glnet_tf.geometry.camera import resize_intrinsics
 from glnet_tf.structures import FRAMES, Snippet

@@ -11,18 +11,18 @@ import numpy as np
 import tensorflow as tf
 
 from glnet_tf.config import DataConfig
-from glnet_tf.data.base import Source, snippet_frames
-from glnet_tf.data.cityscapes import CityscapesSource
-from glnet_tf.data.flow_pairs import KittiFlowSource, MiddleburyFlowSource
-from glnet_tf.data.folder import FolderSource
-from glnet_tf.data.kitti import KittiOdometrySource, KittiRawSource
-from glnet_tf.data.record_source import RecordsSource
-from glnet_tf.data.rgbd import RgbdSource
-from glnet_tf.data.scenes import SceneSource, split_names
-from glnet_tf.data.street import SKY_DEPTH, Mount, Street
-from glnet_tf.data.video import VideoSource
-from glnet_tf.data.work import progress_bar
+from glnet_tf.data.datasets.cityscapes import CityscapesSource
+from glnet_tf.data.datasets.flow_pairs import KittiFlowSource, MiddleburyFlowSource
+from glnet_tf.data.datasets.folder import FolderSource
+from glnet_tf.data.datasets.kitti import KittiOdometrySource, KittiRawSource
+from glnet_tf.data.datasets.records import RecordsSource
+from glnet_tf.data.datasets.rgbd import RgbdSource
+from glnet_tf.data.datasets.scenes import SceneSource, split_names
+from glnet_tf.data.files.video import VideoSource
+from glnet_tf.data.source import Source, snippet_frames
 from glnet_tf.errors import ConfigError, DataError
+from glnet_tf.progress import progress_bar
+from glnet_tf.street.street import SKY_DEPTH, Mount, Street
 from glnet_tf.structures import GroundTruth
 
 FILE_SOURCES: dict[str, type[SceneSource] | type[RecordsSource]] = {

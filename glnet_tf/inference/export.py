@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from glnet_tf.config import LossConfig, RefinementConfig
-from glnet_tf.data.formats import write_bytes
+from glnet_tf.data.files.arrays import write_bytes
 from glnet_tf.errors import DataError
 from glnet_tf.geometry.layout import plain_operators
 from glnet_tf.inference.predictions import MIDDLE, assume_intrinsics
@@ -19,8 +19,8 @@ from glnet_tf.losses.objective import loss_weights
 from glnet_tf.models.glnet import GLNet
 from glnet_tf.models.levels import finest
 from glnet_tf.models.observation import make_observe
-from glnet_tf.refinement.outputs import make_output_refinement
-from glnet_tf.refinement.runner import target, with_depth
+from glnet_tf.refinement.oft import make_output_refinement
+from glnet_tf.refinement.refiner import target, with_depth
 from glnet_tf.structures import FRAMES, Snippet
 
 Outputs = dict[str, tf.Tensor]

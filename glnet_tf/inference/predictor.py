@@ -13,16 +13,16 @@ import tensorflow as tf
 
 from glnet_tf.config import REFINEMENT_LOSS, LossConfig, RefinementConfig
 from glnet_tf.data.frames import as_rgb
-from glnet_tf.data.parallax import WIDTH, parallax
 from glnet_tf.data.pipeline import resize
+from glnet_tf.data.preparation.parallax import WIDTH, parallax
 from glnet_tf.errors import DataError
 from glnet_tf.geometry.camera import resize_intrinsics
 from glnet_tf.inference.predictions import assume_intrinsics
 from glnet_tf.inference.video import scale_between, scaled
 from glnet_tf.models.glnet import both_ways
 from glnet_tf.models.sizes import Size, depth_size, flow_size
-from glnet_tf.refinement.runner import Refiner, large_flow
-from glnet_tf.structures import FRAMES, Predictions, Snippet
+from glnet_tf.refinement.refiner import Refiner, large_flow
+from glnet_tf.structures import FRAMES, FramePrediction, Predictions, Snippet
 from glnet_tf.training.weights import load_model
 
 # Frames that are predicted, and refined, together.
@@ -32,45 +32,6 @@ SMALLEST_SIDE = 32
 TARGET_PARALLAX, STANDING = 4.0, 0.2
 MAX_STRIDE = 8
 PREDICT = RefinementConfig(refine="fusion", window=WINDOW)
-
-
-class FramePrediction(NamedTuple):
-    """What is said about one frame, at its own size; lengths are up to one scale.
-
-    Attributes:
-      image: [H, W, 3] uint8 RGB.
-      disparity: [H, W] inverse depth.
-      initial_disparity: [H, W] that before refinement, brought to the same median; None if nothing was to be refined.
-      flow: [H, W, 2] to the next frame, pixels; None for the last one.
-      confidence: [H, W] how much of the depth is proved by the motion, from 0, the network's word alone, to 1.
-      moving: [H, W] bool, where flow and rigid flow disagree: the object moves by itself; None for the last frame.
-      pose: [4, 4] camera to world; the world is the first frame's camera.
-      intrinsics: [3, 3] K in pixels.
-      reason: why its window was not refined; empty if it was, or was not to be.
-    """
-
-    image: np.ndarray
-    disparity: np.ndarray
-    initial_disparity: np.ndarray | None
-    confidence: np.ndarray
-    flow: np.ndarray | None
-    moving: np.ndarray | None
-    pose: np.ndarray
-    intrinsics: np.ndarray
-    reason: str
-
-    @property
-    def depth(self) -> np.ndarray:
-        """[H, W] depth z."""
-        return 1 / self.disparity
-
-
-def rescaled(said: FramePrediction, scale: float) -> FramePrediction:
-    """Returns a prediction whose lengths are multiplied by `scale`."""
-    pose = said.pose.copy()
-    pose[:3, 3] *= scale
-    initial = None if said.initial_disparity is None else said.initial_disparity / scale
-    return said._replace(disparity=said.disparity / scale, initial_disparity=initial, pose=pose)
 
 
 class _Held(NamedTuple):

@@ -17,14 +17,22 @@ from typing import Any
 import cv2
 import numpy as np
 
-from glnet_tf.data.folder import DEPTH_SCALE
-from glnet_tf.data.formats import write_bytes, write_depth_png, write_flo
-from glnet_tf.data.trajectory_files import write_kitti_trajectory, write_tum_trajectory
+from glnet_tf.data.datasets.folder import DEPTH_SCALE
+from glnet_tf.data.files.arrays import write_bytes, write_depth_png, write_flo
+from glnet_tf.data.files.trajectories import write_kitti_trajectory, write_tum_trajectory
 from glnet_tf.errors import DataError
-from glnet_tf.evaluation.trajectory import chained
 from glnet_tf.inference.predictions import Prediction
-from glnet_tf.inference.report import MOST_FRAMES, ReportFrame, as_jpeg
-from glnet_tf.pictures import depth_picture, flow_picture, flow_scale, image_picture, mask_picture, tile, write_png
+from glnet_tf.metrics.trajectory import chained
+from glnet_tf.visualization.page import MOST_FRAMES, ReportFrame, as_jpeg
+from glnet_tf.visualization.pictures import (
+    depth_picture,
+    flow_picture,
+    flow_scale,
+    image_picture,
+    mask_picture,
+    tile,
+    write_png,
+)
 
 ROWS = "snippets.jsonl"
 CAPTIONS = {

@@ -12,20 +12,20 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from glnet_tf.data.base import Source
-from glnet_tf.data.formats import write_bytes
-from glnet_tf.data.trajectory_files import read_trajectory
-from glnet_tf.data.work import progress_bar
+from glnet_tf.data.files.arrays import write_bytes
+from glnet_tf.data.files.trajectories import read_trajectory
+from glnet_tf.data.source import Source
 from glnet_tf.geometry.camera import pixel_grid
 from glnet_tf.inference.predictions import MIDDLE, Prediction, prediction_of
 from glnet_tf.inference.refined import RefinedFolder, before_and_after
-from glnet_tf.inference.report import Table, chart, path_from_above, write_report
 from glnet_tf.inference.task import Task
 from glnet_tf.losses.epipolar import epipolar_loss
+from glnet_tf.progress import progress_bar
 from glnet_tf.refinement.history import History
-from glnet_tf.refinement.runner import Refined
+from glnet_tf.refinement.refiner import Refined
 from glnet_tf.structures import GroundTruth, Predictions, Snippet
 from glnet_tf.training.validation import snippet_errors
+from glnet_tf.visualization.page import Table, chart, path_from_above, write_report
 
 # What the table shows, and the average that is taken of it.
 SHOWN: dict[str, Callable[..., Any]] = {

@@ -8,11 +8,11 @@ from functools import cached_property
 from typing import Any
 
 from glnet_tf.config import DataConfig, LossConfig, RefinementConfig
-from glnet_tf.data.base import Source
+from glnet_tf.data.source import Source
 from glnet_tf.inference.predictions import assume_intrinsics, snippets_of
 from glnet_tf.models.glnet import GLNet
 from glnet_tf.models.sizes import Size, depth_size, flow_size
-from glnet_tf.refinement.runner import Refiner
+from glnet_tf.refinement.refiner import Refiner
 from glnet_tf.structures import Snippet
 from glnet_tf.training.checkpoints import Architecture
 

@@ -10,9 +10,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from glnet_tf.data.base import Source
-from glnet_tf.data.formats import read_array
-from glnet_tf.data.work import progress_bar
+from glnet_tf.data.files.arrays import read_array
+from glnet_tf.data.source import Source
 from glnet_tf.errors import ConfigError, DataError
 from glnet_tf.inference.predictions import prediction_of
 from glnet_tf.inference.refined import RefinedFolder, write_npz
@@ -27,7 +26,8 @@ from glnet_tf.inference.refining import (
     stages_of,
 )
 from glnet_tf.inference.task import Task
-from glnet_tf.refinement.runner import Refined
+from glnet_tf.progress import progress_bar
+from glnet_tf.refinement.refiner import Refined
 from glnet_tf.structures import Predictions, Snippet
 
 

@@ -15,16 +15,16 @@ from typing import Any
 
 import numpy as np
 
-from glnet_tf.data.folder import DEPTH_SCALE
-from glnet_tf.data.formats import write_bytes, write_depth_png, write_flo, write_kitti_flow
-from glnet_tf.data.trajectory_files import write_kitti_trajectory, write_tum_trajectory
-from glnet_tf.data.work import make_folder
-from glnet_tf.inference.movie import Movie
-from glnet_tf.inference.point_cloud import PointCloud
-from glnet_tf.inference.predictor import FramePrediction
+from glnet_tf.data.datasets.folder import DEPTH_SCALE
+from glnet_tf.data.files.arrays import write_bytes, write_depth_png, write_flo, write_kitti_flow
+from glnet_tf.data.files.trajectories import write_kitti_trajectory, write_tum_trajectory
 from glnet_tf.inference.refined import write_npz
-from glnet_tf.inference.report import FrameStrip, chart, path_from_above, write_report
-from glnet_tf.pictures import depth_picture, flow_picture, flow_scale, mask_picture, tile, write_png
+from glnet_tf.progress import make_folder
+from glnet_tf.structures import FramePrediction
+from glnet_tf.visualization.movie import Movie
+from glnet_tf.visualization.page import FrameStrip, chart, path_from_above, write_report
+from glnet_tf.visualization.pictures import depth_picture, flow_picture, flow_scale, mask_picture, tile, write_png
+from glnet_tf.visualization.point_cloud import PointCloud
 
 FOLDERS = ("depth", "depth_colour", "confidence", "flow", "flow_colour", "moving")
 # Share of the newest frame in the scale of the colours, so that they do not flicker.

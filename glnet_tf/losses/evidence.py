@@ -14,8 +14,8 @@ PRECISION = 0.05
 
 
 def evidence_loss(disparities: tuple[tf.Tensor, ...], found: Evidence) -> tf.Tensor:
-    """Returns the weighted mean of C log(1 + d / C), [N], where d = sqrt(e^2 + P^2) - P and e is the error of log inverse
-    depth about one scale an image.
+    """Returns the weighted mean of C log(1 + d / C), d = sqrt(e^2 + P^2) - P, [N]; e is the error of log inverse depth
+    about one scale an image.
 
     Every level, enlarged to the evidence's size, counts half of the next finer one. The kernel leaves what is far off,
     as it moves by itself or is no match, rather as it is. Evidence is held constant: depth cannot satisfy it by making

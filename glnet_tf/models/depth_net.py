@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from glnet_tf.config import ModelConfig
 from glnet_tf.models.decoder import Decoder
-from glnet_tf.models.encoders import build_encoder
+from glnet_tf.models.encoders.build import build_encoder
 
 MIN_DISPARITY = 1 / 100
 MAX_DISPARITY = 1 / 0.1

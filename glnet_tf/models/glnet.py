@@ -19,7 +19,7 @@ from glnet_tf.models.camera_net import (
     intrinsics_from_parameters,
 )
 from glnet_tf.models.depth_net import DepthNet
-from glnet_tf.models.flow_net import FLOW_NETS
+from glnet_tf.models.flow.flow_net import FLOW_NETS
 from glnet_tf.structures import FRAMES, Predictions, Snippet, merge, split
 
 

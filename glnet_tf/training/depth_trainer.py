@@ -15,13 +15,13 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from glnet_tf.config import DataConfig, ModelConfig, TrainingConfig
-from glnet_tf.data.base import Source
-from glnet_tf.data.work import progress_bar
+from glnet_tf.data.source import Source
 from glnet_tf.errors import ConfigError, NonFiniteLossError
 from glnet_tf.geometry.evidence import Evidence
 from glnet_tf.losses.evidence import evidence_loss
 from glnet_tf.losses.smoothness import depth_smoothness, edge_weights
 from glnet_tf.models.glnet import GLNet
+from glnet_tf.progress import progress_bar
 from glnet_tf.training.checkpoints import Architecture, Checkpoints, claim
 from glnet_tf.training.schedule import LearningRate
 from glnet_tf.training.summaries import Summaries

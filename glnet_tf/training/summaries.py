@@ -13,8 +13,16 @@ from tensorboard.plugins.mesh.summary_v2 import mesh
 from glnet_tf.geometry.camera import pixel_grid, unproject
 from glnet_tf.losses.objective import Comparison, compare, flow_agrees
 from glnet_tf.losses.photometric import rigid_wins
-from glnet_tf.pictures import branch_picture, depth_picture, flow_picture, flow_scale, image_picture, mask_picture, tile
 from glnet_tf.structures import PAIRS, Predictions, Snippet
+from glnet_tf.visualization.pictures import (
+    branch_picture,
+    depth_picture,
+    flow_picture,
+    flow_scale,
+    image_picture,
+    mask_picture,
+    tile,
+)
 
 FORWARD = PAIRS.index((1, 2))
 

@@ -20,15 +20,15 @@ import tensorflow as tf
 
 from glnet_tf.config import DataConfig
 from glnet_tf.data.augment import change_colours, draw_colour_change, zoom
-from glnet_tf.data.base import Source
-from glnet_tf.data.formats import write_bytes
+from glnet_tf.data.files.arrays import write_bytes
 from glnet_tf.data.pipeline import batches
-from glnet_tf.data.work import check_space, make_folder, progress_bar
+from glnet_tf.data.source import Source
 from glnet_tf.errors import DataError
 from glnet_tf.geometry.evidence import Evidence
 from glnet_tf.models.glnet import GLNet
 from glnet_tf.models.observation import Size, predicted_with_evidence
 from glnet_tf.models.sizes import depth_size, flow_size
+from glnet_tf.progress import check_space, make_folder, progress_bar
 from glnet_tf.structures import MIDDLE, Snippet, split
 
 VERSION = 2

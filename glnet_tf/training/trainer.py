@@ -18,8 +18,8 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from glnet_tf.config import DataConfig, LossConfig, ModelConfig, TrainingConfig
-from glnet_tf.data.base import Source
 from glnet_tf.data.pipeline import WHOLE, missing_positions, stream
+from glnet_tf.data.source import Source
 from glnet_tf.errors import ConfigError, NonFiniteLossError
 from glnet_tf.geometry.camera import focal_and_principal_point
 from glnet_tf.losses.objective import loss_weights

@@ -10,12 +10,12 @@ import numpy as np
 import tensorflow as tf
 
 from glnet_tf.config import DataConfig, LossConfig
-from glnet_tf.data.base import Source
 from glnet_tf.data.pipeline import batches
-from glnet_tf.evaluation.depth import MAX_DEPTH, MIN_DEPTH, best_constant_abs_rel, depth_metrics
-from glnet_tf.evaluation.flow import flow_metrics
-from glnet_tf.evaluation.odometry import STRAIGHT_AHEAD, direction_error, rotation_error
+from glnet_tf.data.source import Source
 from glnet_tf.losses.objective import LossWeights, objective
+from glnet_tf.metrics.depth import MAX_DEPTH, MIN_DEPTH, best_constant_abs_rel, depth_metrics
+from glnet_tf.metrics.flow import flow_metrics
+from glnet_tf.metrics.odometry import STRAIGHT_AHEAD, direction_error, rotation_error
 from glnet_tf.structures import MIDDLE, PAIRS, GroundTruth, Predictions, Snippet
 
 NEXT = PAIRS.index((1, 2))

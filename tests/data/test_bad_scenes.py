@@ -3,8 +3,8 @@
 import pytest
 from scene_files import P_TEXT, pose_rows, write_scene
 
-from glnet_tf.data.folder import FolderSource
-from glnet_tf.data.kitti import KittiOdometrySource, KittiRawSource
+from glnet_tf.data.datasets.folder import FolderSource
+from glnet_tf.data.datasets.kitti import KittiOdometrySource, KittiRawSource
 from glnet_tf.errors import DataError
 
 BAD_FOLDERS = []

@@ -10,9 +10,9 @@ from array_files import FLO_HEAD, GREY, PIXELS, array, chunk, depth_png, grey_pn
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from glnet_tf.data.calibration import read_intrinsics, read_projection
-from glnet_tf.data.formats import read_flo, read_kitti_flow, read_velodyne
-from glnet_tf.data.trajectory_files import read_trajectory
+from glnet_tf.data.files.arrays import read_flo, read_kitti_flow, read_velodyne
+from glnet_tf.data.files.calibration import read_intrinsics, read_projection
+from glnet_tf.data.files.trajectories import read_trajectory
 from glnet_tf.errors import GLNetError
 
 CALIBRATION = b"P0: 50 0 9.5 0 0 40 5.5 0 0 0 1 0\nP1: 1 2 3\n"

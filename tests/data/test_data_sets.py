@@ -6,11 +6,11 @@ import street_trees as trees
 import tensorflow as tf
 
 from glnet_tf.config import DataConfig
-from glnet_tf.data.cityscapes import CityscapesSource
-from glnet_tf.data.flow_pairs import KittiFlowSource
-from glnet_tf.data.folder import FolderSource
-from glnet_tf.data.kitti import KittiRawSource
-from glnet_tf.data.rgbd import RgbdSource
+from glnet_tf.data.datasets.cityscapes import CityscapesSource
+from glnet_tf.data.datasets.flow_pairs import KittiFlowSource
+from glnet_tf.data.datasets.folder import FolderSource
+from glnet_tf.data.datasets.kitti import KittiRawSource
+from glnet_tf.data.datasets.rgbd import RgbdSource
 from glnet_tf.data.sources import FILE_SOURCES, open_source
 from glnet_tf.errors import DataError
 

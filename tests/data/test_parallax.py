@@ -8,10 +8,17 @@ import pytest
 from scene_files import write_scene
 
 from glnet_tf.config import DataConfig
-from glnet_tf.data import parallax as measure
-from glnet_tf.data.folder import FolderSource
-from glnet_tf.data.parallax import MAX_STRIDE, GreyReader, distant_frames, parallax, scene_parallax, static_snippets
-from glnet_tf.data.street import Street
+from glnet_tf.data.datasets.folder import FolderSource
+from glnet_tf.data.preparation import parallax as measure
+from glnet_tf.data.preparation.parallax import (
+    MAX_STRIDE,
+    GreyReader,
+    distant_frames,
+    parallax,
+    scene_parallax,
+    static_snippets,
+)
+from glnet_tf.street.street import Street
 
 HEIGHT, WIDTH = 64, 208
 

@@ -6,9 +6,9 @@ import tensorflow as tf
 from PIL import Image
 
 from glnet_tf.config import DataConfig
-from glnet_tf.data.base import snippet_index
-from glnet_tf.data.folder import FolderSource
+from glnet_tf.data.datasets.folder import FolderSource
 from glnet_tf.data.pipeline import batches, missing_positions, read_snippet, resize, stream
+from glnet_tf.data.source import snippet_index
 from glnet_tf.errors import DataError
 from glnet_tf.structures import Snippet
 

@@ -15,11 +15,11 @@ from scene_files import frame_numbers, pose_rows
 from test_pipeline import write_frames
 
 from glnet_tf.config import DataConfig
-from glnet_tf.data import prepare as module
-from glnet_tf.data.folder import FolderSource
+from glnet_tf.data.datasets.folder import FolderSource
+from glnet_tf.data.datasets.records import RecordsSource
 from glnet_tf.data.pipeline import resize
-from glnet_tf.data.prepare import prepare
-from glnet_tf.data.record_source import RecordsSource
+from glnet_tf.data.preparation import prepare as module
+from glnet_tf.data.preparation.prepare import prepare
 from glnet_tf.errors import ConfigError, DataError
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "prepare.py"

@@ -9,14 +9,14 @@ import pytest
 import tensorflow as tf
 
 from glnet_tf.config import DataConfig
-from glnet_tf.data.calibration import read_projection
-from glnet_tf.data.flow_pairs import KittiFlowSource, MiddleburyFlowSource
-from glnet_tf.data.kitti import KittiOdometrySource, KittiRawSource
-from glnet_tf.data.rgbd import RgbdSource
-from glnet_tf.evaluation.odometry import rotation_error
+from glnet_tf.data.datasets.flow_pairs import KittiFlowSource, MiddleburyFlowSource
+from glnet_tf.data.datasets.kitti import KittiOdometrySource, KittiRawSource
+from glnet_tf.data.datasets.rgbd import RgbdSource
+from glnet_tf.data.files.calibration import read_projection
 from glnet_tf.geometry.camera import pixel_grid
 from glnet_tf.geometry.rigid import rigid_correspondence
 from glnet_tf.geometry.sampling import warp
+from glnet_tf.metrics.odometry import rotation_error
 
 pytestmark = pytest.mark.skipif(not os.environ.get("GLNET_DATA"), reason="GLNET_DATA names no folder with real data")
 DATA = Path(os.environ.get("GLNET_DATA", "."))

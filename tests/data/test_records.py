@@ -10,11 +10,12 @@ from scene_files import K_TEXT
 from test_pipeline import operations, write_frames
 
 from glnet_tf.config import DataConfig
-from glnet_tf.data import record_source, records
-from glnet_tf.data.folder import FolderSource
+from glnet_tf.data.datasets import records as record_source
+from glnet_tf.data.datasets.folder import FolderSource
+from glnet_tf.data.datasets.records import RecordsSource
+from glnet_tf.data.files import records
+from glnet_tf.data.files.records import write_records
 from glnet_tf.data.pipeline import batches, missing_positions, stream
-from glnet_tf.data.record_source import RecordsSource
-from glnet_tf.data.records import write_records
 from glnet_tf.data.sources import open_source
 from glnet_tf.errors import ConfigError, DataError
 

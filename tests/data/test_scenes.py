@@ -18,9 +18,9 @@ from scene_files import (
 )
 
 from glnet_tf.config import DataConfig
-from glnet_tf.data.base import snippet_frames
-from glnet_tf.data.folder import FolderSource
-from glnet_tf.data.kitti import KittiOdometrySource, KittiRawSource, eigen_labels
+from glnet_tf.data.datasets.folder import FolderSource
+from glnet_tf.data.datasets.kitti import KittiOdometrySource, KittiRawSource, eigen_labels
+from glnet_tf.data.source import snippet_frames
 from glnet_tf.errors import DataError
 
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from glnet_tf.data import parallax, selection
-from glnet_tf.data.images import uninterrupted_runs
-from glnet_tf.data.parallax import GreyReader
-from glnet_tf.data.scenes import Scene
-from glnet_tf.data.selection import choose_frames, number_frames
+from glnet_tf.data.datasets.scenes import Scene
+from glnet_tf.data.files.images import uninterrupted_runs
+from glnet_tf.data.preparation import parallax, selection
+from glnet_tf.data.preparation.parallax import GreyReader
+from glnet_tf.data.preparation.selection import choose_frames, number_frames
 
 
 def choose(monkeypatch, tmp_path, places, least=1.0, target=0.0, runs=None):

@@ -5,10 +5,10 @@ from scene_files import HEIGHT, K_TEXT, WIDTH, frame_numbers, loaded_values, pos
 
 from glnet_tf.config import DataConfig
 from glnet_tf.data import sources
-from glnet_tf.data.folder import FolderSource
+from glnet_tf.data.datasets.folder import FolderSource
 from glnet_tf.data.sources import JoinedSource, StreetSource, open_source
-from glnet_tf.data.street import Mount, Street
 from glnet_tf.errors import ConfigError
+from glnet_tf.street.street import Mount, Street
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ import pytest
 import tensorflow as tf
 
 from glnet_tf.config import DataConfig
-from glnet_tf.data import video as module
+from glnet_tf.data.files import video as module
+from glnet_tf.data.files.video import VideoSource, extract_frames
 from glnet_tf.data.sources import open_source
-from glnet_tf.data.video import VideoSource, extract_frames
 from glnet_tf.errors import ConfigError, DataError
 
 HEIGHT, WIDTH = 48, 64

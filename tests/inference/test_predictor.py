@@ -13,19 +13,19 @@ import tensorflow as tf
 import trimesh
 
 from glnet_tf.config import RefinementConfig
-from glnet_tf.data.formats import read_array
+from glnet_tf.data.files.arrays import read_array
+from glnet_tf.data.files.trajectories import read_trajectory
 from glnet_tf.data.frames import Frames
-from glnet_tf.data.trajectory_files import read_trajectory
 from glnet_tf.errors import DataError
 from glnet_tf.geometry.camera import resize_intrinsics
 from glnet_tf.inference import predictor
-from glnet_tf.inference.point_cloud import MOST_POINTS, PointCloud
 from glnet_tf.inference.predictions import read_depth, read_flow
 from glnet_tf.inference.predictor import MAX_STRIDE, Predictor, share_of_motion
 from glnet_tf.inference.written import Pictures, PredictionFolder
 from glnet_tf.models.glnet import both_ways
-from glnet_tf.refinement.runner import Refined
+from glnet_tf.refinement.refiner import Refined
 from glnet_tf.structures import Predictions, Snippet, merge, split
+from glnet_tf.visualization.point_cloud import MOST_POINTS, PointCloud
 
 HEIGHT, WIDTH = 32, 96
 

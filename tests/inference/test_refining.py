@@ -13,17 +13,17 @@ import pytest
 import tensorflow as tf
 
 from glnet_tf.config import DataConfig, LossConfig, ModelConfig, RefinementConfig
+from glnet_tf.data.files.trajectories import read_trajectory
 from glnet_tf.data.sources import open_source
-from glnet_tf.data.trajectory_files import read_trajectory
 from glnet_tf.errors import DataError
-from glnet_tf.inference import adapting
+from glnet_tf.inference import adaptation
 from glnet_tf.inference import task as task_module
 from glnet_tf.inference.refining import refine_source
 from glnet_tf.inference.task import Task
 from glnet_tf.inference.video import refine_video, scale_between, starts
 from glnet_tf.models.glnet import both_ways
 from glnet_tf.refinement.history import History
-from glnet_tf.refinement.runner import Refined
+from glnet_tf.refinement.refiner import Refined
 from glnet_tf.structures import LossReport, Predictions, Snippet, merge, split
 from glnet_tf.training.checkpoints import Architecture
 from glnet_tf.training.weights import load_model
@@ -201,7 +201,7 @@ class Nudged:
 
 
 def test_what_is_adapted_to_a_video_is_kept_as_a_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(adapting, "ParameterRefinement", Nudged)
+    monkeypatch.setattr(adaptation, "ParameterRefinement", Nudged)
     model = ARCHITECTURE.build()
     model.build_variables()
     first = model.trainable_weights[0].numpy()
@@ -209,7 +209,7 @@ def test_what_is_adapted_to_a_video_is_kept_as_a_run(tmp_path, monkeypatch):
 
     def adapt(epochs: int) -> None:
         settings = RefinementConfig(epochs=epochs)
-        adapting.adapt(task(model, range(len(source)), settings), tmp_path / "adapted")
+        adaptation.adapt(task(model, range(len(source)), settings), tmp_path / "adapted")
 
     # Two batches a pass, of which the second is not finite.
     adapt(2)

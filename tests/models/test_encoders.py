@@ -6,9 +6,9 @@ import tensorflow as tf
 from torch_files import contiguous, legacy_file, pickled, zip_file
 
 from glnet_tf.errors import CheckpointError, ConfigError
-from glnet_tf.models import pretrained
-from glnet_tf.models.encoders import ENCODERS, build_encoder
-from glnet_tf.models.torch_weights import read_torch_state_dict
+from glnet_tf.models.encoders import pretrained
+from glnet_tf.models.encoders.build import ENCODERS, build_encoder
+from glnet_tf.models.encoders.torch_weights import read_torch_state_dict
 
 
 def resnet18_state(seed: int = 0) -> dict[str, np.ndarray]:

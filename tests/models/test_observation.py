@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from glnet_tf.data.street import Street
 from glnet_tf.geometry.evidence import Evidence
 from glnet_tf.models.levels import size_of
 from glnet_tf.models.observation import frame_evidence, make_observe
+from glnet_tf.street.street import Street
 from glnet_tf.structures import MIDDLE, Snippet, merge, split
 from glnet_tf.training.weights import load_model
 

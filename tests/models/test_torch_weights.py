@@ -9,7 +9,7 @@ import pytest
 from torch_files import Global, Reduce, contiguous, legacy_file, pickled, tensor, zip_file
 
 from glnet_tf.errors import CheckpointError
-from glnet_tf.models.torch_weights import read_torch_state_dict
+from glnet_tf.models.encoders.torch_weights import read_torch_state_dict
 
 ARRAYS = {
     "conv.weight": np.arange(24, dtype=np.float32).reshape(2, 3, 2, 2),

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from glnet_tf.data.street import Street
 from glnet_tf.geometry.sampling import window_mean
-from glnet_tf.models.variational import normalised, refined_flow
+from glnet_tf.models.flow.variational import normalised, refined_flow
+from glnet_tf.street.street import Street
 
 SIZE = (40, 64)
 

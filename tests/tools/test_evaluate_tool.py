@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import street_trees as trees
 
-from glnet_tf.data.trajectory_files import write_kitti_trajectory
+from glnet_tf.data.files.trajectories import write_kitti_trajectory
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "evaluate.py"
 

@@ -31,8 +31,11 @@ FLAGS = [
 ]
 
 
+SMALL_TRAIN = Path(__file__).resolve().parents[1] / "helpers" / "small_train.py"
+
+
 def start(run_dir, *flags, **environment):
-    command = [sys.executable, str(Path(__file__).with_name("small_train.py")), *FLAGS, f"--run_dir={run_dir}", *flags]
+    command = [sys.executable, str(SMALL_TRAIN), *FLAGS, f"--run_dir={run_dir}", *flags]
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment}
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
 

@@ -7,9 +7,9 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from glnet_tf.pictures import FLOW_COLOUR, RIGID_COLOUR, flow_picture, image_picture
 from glnet_tf.structures import PAIRS, Predictions, Snippet
 from glnet_tf.training.summaries import BOARD, Summaries, board, explain, point_cloud
+from glnet_tf.visualization.pictures import FLOW_COLOUR, RIGID_COLOUR, flow_picture, image_picture
 
 HEIGHT, WIDTH, HALF, SHIFT = 24, 64, 32, 2
 # Away from the seam in the middle, the image's border and the 3x3 windows that reach over them.

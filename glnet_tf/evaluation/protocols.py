@@ -1,0 +1,297 @@
+"""From a source with ground truth to a table: the published protocols, over a model's or anyone's predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+
+from glnet_tf.config import DataConfig, EvaluationConfig
+from glnet_tf.data.datasets.kitti import LIDAR
+from glnet_tf.data.files.trajectories import read_trajectory
+from glnet_tf.data.source import Source
+from glnet_tf.errors import ConfigError, DataError
+from glnet_tf.geometry.ground import flat_share
+from glnet_tf.inference.predictions import (
+    DEPTH_SUFFIXES,
+    FLOW_SUFFIXES,
+    ModelPredictions,
+    find_files,
+    read_depth,
+    read_flow,
+)
+from glnet_tf.metrics.depth import (
+    MIN_DEPTH,
+    DepthMetrics,
+    best_constant_abs_rel,
+    best_rows_abs_rel,
+    common_scale,
+    depth_metrics,
+    depth_table,
+    garg_crop,
+)
+from glnet_tf.metrics.flow import FlowErrors, flow_errors, flow_table
+from glnet_tf.metrics.intrinsics import intrinsics_errors, intrinsics_table
+from glnet_tf.metrics.odometry import STRAIGHT_AHEAD, snippet_ates
+from glnet_tf.metrics.trajectory import ate_rmse, chained, kitti_errors, rpe
+from glnet_tf.structures import GroundTruth
+
+FLAT_FRAME = 0.95
+
+
+class Judged(NamedTuple):
+    """What is evaluated, and by which protocol; see evaluate."""
+
+    source: Source
+    indices: Sequence[int]
+    config: EvaluationConfig
+    data: DataConfig
+    model: ModelPredictions | None
+
+    def truth(self, index: int) -> GroundTruth:
+        """Returns the truth of a snippet that is known to have one."""
+        truth = self.source.ground_truth(index)
+        assert truth is not None
+        return truth
+
+
+class Report(NamedTuple):
+    """The outcome of an evaluation.
+
+    Attributes:
+      protocol: what was measured, and how.
+      metrics: by name.
+      trajectories: [N, 4, 4] camera to world by name; odometry only.
+    """
+
+    protocol: dict[str, Any]
+    metrics: dict[str, float]
+    trajectories: dict[str, np.ndarray]
+
+
+def evaluate(
+    source: Source, indices: Sequence[int], config: EvaluationConfig, data: DataConfig, model: ModelPredictions | None
+) -> Report:
+    """Judges predictions of snippets of a source.
+
+    Args:
+      source: from open_source.
+      indices: numbers of the snippets; those without a truth do not count.
+      config: the protocol.
+      data: batch size, and what the protocol says about the data.
+      model: whose predictions are judged; None: those in the files under config.predictions.
+
+    Raises:
+      DataError: there is no truth, or a prediction is missing or not as it should be.
+    """
+    protocol = {
+        "task": config.task,
+        "dataset": data.dataset,
+        "data": source.name,
+        "split": data.split or "all",
+        "predictions": config.predictions,
+    }
+    judges = {"depth": _depth, "flow": _flow, "odometry": _odometry, "intrinsics": _intrinsics, "road": _road}
+    report = judges[config.task](Judged(source, indices, config, data, model))
+    if model is not None:
+        protocol["predictions"] = f"model at {model.size[0]}x{model.size[1]}"
+    return report._replace(protocol={**protocol, **report.protocol})
+
+
+def _depth(judged: Judged) -> Report:
+    source, indices, config, data, model = judged
+    indices = _with_truth(judged, "depth")
+    crop = (
+        "garg" if config.crop == "garg" or (config.crop == "auto" and source.depth_truth.startswith(LIDAR)) else "none"
+    )
+    truths, predicted, rows_of = [], [], []
+    for index, depth in _depths(judged._replace(indices=indices)):
+        truth = judged.truth(index).depth[..., 0]
+        depth = depth if model is None else 1 / cv2.resize(1 / depth, truth.shape[::-1])
+        if depth.shape != truth.shape:
+            raise DataError(
+                f"{config.predictions}: {source.label(index)} is {depth.shape[1]}x{depth.shape[0]} pixels: expected "
+                f"{truth.shape[1]}x{truth.shape[0]} as the truth; resize the prediction"
+            )
+        counts = (truth > MIN_DEPTH) & (truth < config.max_depth)
+        counts &= garg_crop(*truth.shape) if crop == "garg" else True
+        if not counts.any():
+            continue
+        # Only what counts is kept: a set of dense depth maps would not fit into memory.
+        truths.append(truth[counts])
+        predicted.append(_checked(depth[counts], source.label(index)))
+        rows_of.append((np.nonzero(counts)[0] / truth.shape[0]).astype(np.float32))
+    scale = {"median": None, "none": 1.0}.get(config.scaling)
+    if config.scaling == "set":
+        scale = common_scale(truths, predicted, max_depth=config.max_depth)
+    rows: list[DepthMetrics] = [depth_metrics(a, b, config.max_depth, scale) for a, b in zip(truths, predicted)]
+    metrics = depth_table(rows)
+    metrics["abs_rel_constant"] = best_constant_abs_rel(truths, config.max_depth)
+    metrics["abs_rel_rows"] = best_rows_abs_rel(truths, rows_of, config.max_depth)
+    protocol = {
+        "ground truth": source.depth_truth,
+        "crop": crop,
+        "cap (m)": config.max_depth,
+        "scaling": {"median": "median, each image", "set": "one for the set", "none": "none"}[config.scaling],
+        "images": len(rows),
+    }
+    return Report(protocol, metrics, {})
+
+
+def _depths(judged: Judged) -> Iterator[tuple[int, np.ndarray]]:
+    source, indices, config, data, model = judged
+    if model is not None:
+        for index, prediction, _ in model.of(source, data, indices):
+            yield index, 1 / prediction.disparity
+        return
+    files = find_files(Path(config.predictions), [source.label(index) for index in indices], DEPTH_SUFFIXES)
+    for index, file in zip(indices, files):
+        yield index, read_depth(file)
+
+
+def _checked(depth: np.ndarray, label: str) -> np.ndarray:
+    bad = np.sum(~(np.isfinite(depth) & (depth > 0)))
+    if bad:
+        raise DataError(
+            f"{label}: the predicted depth is not finite and positive at {bad} of {depth.size} pixels that have a "
+            "truth: expected depth everywhere; predict the frame again"
+        )
+    return depth
+
+
+def _flow(judged: Judged) -> Report:
+    source, indices, config, data, model = judged
+    indices = _with_truth(judged, "flow_valid")
+    rows: list[FlowErrors] = []
+    zero: list[FlowErrors] = []
+    for index, flow in _flows(judged._replace(indices=indices)):
+        truth = judged.truth(index)
+        height, width = truth.flow.shape[:2]
+        if model is not None:
+            scale = np.array([width / flow.shape[1], height / flow.shape[0]], np.float32)
+            flow = cv2.resize(flow, (width, height)) * scale
+        masks = [mask[..., 0] > 0 for mask in (truth.flow_valid, truth.visible, truth.moving)]
+        noc, moving = (mask if mask.any() else None for mask in masks[1:])
+        try:
+            rows.append(flow_errors(truth.flow, flow, masks[0], noc, moving))
+        except DataError as error:
+            raise DataError(f"{source.label(index)}: {error}") from None
+        zero.append(flow_errors(truth.flow, np.zeros_like(truth.flow), masks[0]))
+    metrics = flow_table(rows)
+    metrics["epe_zero"] = flow_table(zero)["epe"]
+    return Report({"averaged over": "images", "images": len(rows)}, metrics, {})
+
+
+def _flows(judged: Judged) -> Iterator[tuple[int, np.ndarray]]:
+    source, indices, config, data, model = judged
+    if model is not None:
+        for index, prediction, _ in model.of(source, data, indices):
+            yield index, prediction.flow
+        return
+    files = find_files(Path(config.predictions), [source.label(index) for index in indices], FLOW_SUFFIXES)
+    for index, file in zip(indices, files):
+        yield index, read_flow(file)
+
+
+def _odometry(judged: Judged) -> Report:
+    source, indices, config, data, model = judged
+    follows = all(source.files(a)[1] == source.files(b)[0] for a, b in zip(indices, indices[1:]))
+    if not follows or _with_truth(judged, "poses") != list(indices):
+        raise DataError(f"{source.name}: expected one uninterrupted video with poses; choose it with --split")
+    poses = [judged.truth(index).poses for index in indices]
+    true = chained([poses[0][0], *(pair[1] for pair in poses)])
+    scene = source.label(indices[0]).rpartition("/")[0]
+    if model is not None:
+        motions = [prediction.motions for _, prediction, _ in model.of(source, data, indices)]
+        ours = chained([motions[0][0], *(pair[1] for pair in motions)])
+    else:
+        file = Path(config.predictions) / f"{scene}.txt"
+        ours = read_trajectory(file)[0]
+        if len(ours) != len(true):
+            raise DataError(f"{file}: has {len(ours)} poses: expected {len(true)}, one per frame; predict every frame")
+    straight = chained([STRAIGHT_AHEAD] * (len(true) - 1))
+    metrics = {**trajectory_metrics(true, ours, config.alignment)}
+    for suffix, errors in (("", snippet_ates(true, ours)), ("_straight", snippet_ates(true, straight))):
+        metrics |= {f"ate{suffix}": float(np.mean(errors)), f"ate{suffix}_std": float(np.std(errors))}
+    protocol = {
+        "scene": scene,
+        "ate": "mean over 5-frame snippets, metres, first position and scale aligned (SfMLearner)",
+        "whole trajectory": f"alignment {config.alignment}",
+        "baseline": "straight ahead at constant speed",
+        "frames": len(true),
+    }
+    return Report(protocol, metrics, {"truth": true, "prediction": ours})
+
+
+def trajectory_metrics(true: np.ndarray, ours: np.ndarray, alignment: str) -> dict[str, float]:
+    """Returns the errors of a whole trajectory; KITTI's drift only where a segment of 100 m fits.
+
+    Args:
+      true, ours: [N, 4, 4] camera to world.
+      alignment: see EvaluationConfig.
+    """
+    relative, drift = rpe(true, ours, alignment=alignment), kitti_errors(true, ours, alignment=alignment)
+    metrics = {
+        "ate_rmse": ate_rmse(true, ours, alignment),
+        "rpe_translation": relative.translation,
+        "rpe_rotation_deg": relative.rotation,
+    }
+    if drift.segments:
+        metrics |= {"t_err_percent": drift.translation, "r_err_deg_per_100m": drift.rotation}
+    return metrics
+
+
+def _intrinsics(judged: Judged) -> Report:
+    source, indices, config, data, model = judged
+    if model is None:
+        raise ConfigError("--predictions: intrinsics are read from a run only; give --run_dir")
+    rows = [(given, said.intrinsics) for _, said, given in model.of(source, data, indices)]
+    given, predicted = (np.array(column) for column in zip(*rows))
+    if not given.any(axis=(1, 2)).all():
+        raise DataError(f"{source.name}: has no calibration to compare with; choose calibrated scenes with --split")
+    metrics = intrinsics_table(intrinsics_errors(given, predicted, model.size[1], model.size[0]))
+    protocol = {
+        "intrinsics": model.model.source_of_intrinsics,
+        "errors": "signed medians, relative to the true focal length and to the image's size; std: spread over frames",
+        "frames": len(rows),
+    }
+    return Report(protocol, metrics, {})
+
+
+def _road(judged: Judged) -> Report:
+    source, indices, config, data, model = judged
+    if model is None:
+        raise ConfigError("--predictions: roads are found in the depth of a model only; give --run_dir or --weights")
+    shares = np.array(
+        [
+            flat_share(prediction.disparity[np.newaxis, ..., np.newaxis], prediction.intrinsics[np.newaxis])[0]
+            for _, prediction, _ in model.of(source, data, indices)
+        ]
+    )
+    metrics = {"flat_share": float(shares.mean()), "flat_frames": float(np.mean(shares >= FLAT_FRAME))}
+    protocol = {
+        "flat_share": "share of the road ahead whose depth is within 25 % of its plane's",
+        "flat_frames": f"share of the frames in which that is {FLAT_FRAME:.0%} or more",
+        "frames": len(shares),
+    }
+    return Report(protocol, metrics, {})
+
+
+def _with_truth(judged: Judged, field: str) -> list[int]:
+    """Those of the snippets that have a truth of a kind.
+
+    Raises:
+      DataError: none has.
+    """
+    source, indices = judged.source, judged.indices
+    truths = ((index, source.ground_truth(index)) for index in indices)
+    found = [index for index, truth in truths if truth is not None and np.any(getattr(truth, field))]
+    if not found:
+        raise DataError(
+            f"{source.name}: none of {len(indices)} frames has a true {field.partition('_')[0]}: expected a data set "
+            "with ground truth; choose another --dataset or --split"
+        )
+    return found

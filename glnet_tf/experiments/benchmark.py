@@ -1,0 +1,250 @@
+"""How fast the library is on this machine: every figure is measured beside the reference that it is divided by."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any, Callable
+
+import numpy as np
+import tensorflow as tf
+
+from glnet_tf.config import DataConfig, LossConfig, ModelConfig, RefinementConfig, TrainingConfig
+from glnet_tf.data.datasets.folder import FolderSource
+from glnet_tf.data.datasets.records import RecordsSource
+from glnet_tf.data.files.records import write_records
+from glnet_tf.data.pipeline import batches, stream
+from glnet_tf.data.preparation.prepare import prepare
+from glnet_tf.data.source import Source
+from glnet_tf.data.sources import open_source
+from glnet_tf.losses.objective import compare, image_pyramid, loss_weights, objective
+from glnet_tf.models.glnet import GLNet
+from glnet_tf.models.levels import finest
+from glnet_tf.refinement.oft import corrected_predictions, start
+from glnet_tf.refinement.refiner import Refiner
+from glnet_tf.structures import SCALES, LossReport, Predictions, Snippet, snippet_signature
+from glnet_tf.training.checkpoints import Architecture
+from glnet_tf.training.step import make_optimizers, make_train_step
+from glnet_tf.training.trainer import decide
+
+Run = Callable[..., Any]
+
+WARM_UP = 10  # batches of a pipeline
+# Height, width and snippets of the training steps to which a line is fitted.
+SIZES = ((64, 224, 4), (96, 320, 4), (128, 416, 1), (128, 416, 2), (128, 416, 4))
+IMAGE_SIZES = ((128, 416), (192, 640))
+
+
+def interleaved(runs: dict[str, Run], repeats: int) -> dict[str, float]:
+    """Returns the median seconds of each; they take turns, so that what disturbs the machine disturbs all of them."""
+    for run in runs.values():
+        run()
+    found: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(repeats):
+        for name, run in runs.items():
+            started = time.perf_counter()
+            run()
+            found[name].append(time.perf_counter() - started)
+    return {name: float(np.median(seconds)) for name, seconds in found.items()}
+
+
+def street_batch(model: ModelConfig, data: DataConfig) -> tuple[GLNet, Snippet]:
+    """Returns a model and one batch of rendered street for it."""
+    street = dataclasses.replace(data, dataset="street", streets=1, street_frames=data.batch_size + 2)
+    source = open_source(street, "all")
+    config = decide(model, source)
+    built = Architecture(config, data.image_height, data.image_width, source.cameras, source.shapes).build()
+    built.build_variables()
+    return built, next(iter(batches(source, street)))
+
+
+def networks_only(model: GLNet, signature: Snippet) -> Run:
+    """Returns the networks' forward and backward pass: the gradient of the sum of their outputs."""
+
+    def run(snippet: Snippet) -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            total = tf.add_n([tf.reduce_sum(x) for x in tf.nest.flatten(model(snippet, training=True))])
+        return tape.gradient(total, model.trainable_variables)
+
+    return tf.function(run, input_signature=[signature], autograph=False)
+
+
+def losses_only(loss: LossConfig, term: str | None = None) -> Run:
+    """Returns the objective, or one of its terms, and its gradient with respect to the predictions."""
+    weights = loss_weights(loss, both=1.0)
+
+    def run(snippet: Snippet, predictions: Predictions) -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            tape.watch(predictions)
+            total, report = objective(snippet, predictions, weights, loss)
+            judged = getattr(report, term) if term else total
+        return [x for x in tf.nest.flatten(tape.gradient(judged, predictions)) if x is not None]
+
+    return tf.function(run, autograph=False)
+
+
+def training_times(model: ModelConfig, data: DataConfig, loss: LossConfig, repeats: int) -> dict[str, float]:
+    """Returns seconds of a training step, of its networks alone, and of its losses alone."""
+    glnet, snippet = street_batch(model, data)
+    training = TrainingConfig()
+    signature = snippet_signature(data.image_height, data.image_width)
+    weights = loss_weights(loss, both=1.0, made=lambda x: tf.Variable(x, trainable=False))
+    step = make_train_step(glnet, make_optimizers(training), weights, loss, training, signature)
+    networks, losses = networks_only(glnet, signature), losses_only(loss)
+    predictions = glnet(snippet)
+    runs: dict[str, Run] = {
+        "step": partial(step, snippet),
+        "networks": partial(networks, snippet),
+        "losses": partial(losses, snippet, predictions),
+    }
+    return interleaved(runs, repeats)
+
+
+def loss_times(model: ModelConfig, data: DataConfig, loss: LossConfig, repeats: int) -> dict[str, float]:
+    """Returns seconds of all losses, and of each by itself, with the warps and distances that it stands on."""
+    glnet, snippet = street_batch(model, data)
+    predictions = glnet(snippet)
+    terms = {"all": None, **{name: name for name in LossReport._fields}}
+    return interleaved(
+        {name: partial(losses_only(loss, of), snippet, predictions) for name, of in terms.items()}, repeats
+    )
+
+
+def scaling(model: ModelConfig, data: DataConfig, loss: LossConfig, repeats: int) -> dict[str, Any]:
+    """Returns seconds of a training step at several sizes, and the line in pixels of the batch that fits them best.
+
+    Returns:
+      seconds: one for each of SIZES; per_megapixel and fixed: of the line; largest_deviation: from it, relative.
+    """
+    training = TrainingConfig()
+    weights = loss_weights(loss, both=1.0, made=lambda x: tf.Variable(x, trainable=False))
+    batch_of = {}
+    for height, width, count in SIZES:
+        sized = dataclasses.replace(data, image_height=height, image_width=width, batch_size=count)
+        glnet, batch_of[f"{count}x{height}x{width}"] = street_batch(model, sized)
+    step = make_train_step(glnet, make_optimizers(training), weights, loss, training, snippet_signature(None, None))
+    seconds = interleaved({name: partial(step, batch) for name, batch in batch_of.items()}, repeats)
+    pixels = np.array([height * width * count for height, width, count in SIZES]) / 1e6
+    measured = np.array(list(seconds.values()))
+    slope, fixed = np.polyfit(pixels, measured, 1)
+    line = fixed + slope * pixels
+    return {
+        "seconds": seconds,
+        "per_megapixel": float(slope),
+        "fixed": float(fixed),
+        "largest_deviation": float(np.max(np.abs(measured - line) / line)),
+    }
+
+
+def inference_times(model: ModelConfig, data: DataConfig, repeats: int) -> dict[str, float]:
+    """Returns seconds per image of DepthNet, and per snippet of all networks, at each of IMAGE_SIZES."""
+    glnet, _ = street_batch(model, data)
+    depth = tf.function(lambda images: glnet.depth_net(images)[0], autograph=False)
+    everything = tf.function(glnet, input_signature=[snippet_signature(None, None)], autograph=False)
+    runs: dict[str, Run] = {}
+    for height, width in IMAGE_SIZES:
+        _, snippet = street_batch(
+            model, dataclasses.replace(data, image_height=height, image_width=width, batch_size=1)
+        )
+        runs[f"depth_{height}x{width}"] = partial(depth, snippet.images[:, 1])
+        runs[f"all_{height}x{width}"] = partial(everything, snippet)
+    return interleaved(runs, repeats)
+
+
+def kernels_of(model: GLNet, snippet: Snippet, alpha: float) -> Run:
+    """Returns the warps and SSIM of all levels and pairs, forward and gradient, and nothing else of OFT."""
+    initial = finest(model(snippet))
+    images = image_pyramid(snippet.images)
+
+    def run() -> tuple[Any, tf.Tensor]:
+        corrections = start(initial).corrections
+        with tf.GradientTape() as tape:
+            tape.watch(corrections)
+            predictions = corrected_predictions(initial, corrections)
+            pairs = [compare(images[level], predictions, level, alpha) for level in range(SCALES)]
+            total = sum(tf.reduce_sum(pair.rigid_distance) + tf.reduce_sum(pair.flow_distance) for pair in pairs)
+        return tape.gradient(total, corrections, unconnected_gradients=tf.UnconnectedGradients.ZERO), total
+
+    return tf.function(run, autograph=False)
+
+
+def refinement_times(data: DataConfig, loss: LossConfig, repeats: int) -> dict[str, float]:
+    """Returns seconds per snippet and iteration of OFT and PFT, and what OFT's iteration is made of.
+
+    oft_kernels: see kernels_of. oft_bytes: the time that OFT's least memory traffic takes at the speed of a copy: every
+    input of a pair read twice (forward, gradient), every gradient written once, each variable and each of its moments
+    and best values read and written once.
+    """
+    count, height, width = data.batch_size, data.image_height, data.image_width
+    model_config = ModelConfig(
+        encoder="efficientnet_lite0", encoder_weights="imagenet", flow_net="matching", camera_net="solved"
+    )
+    model, snippet = street_batch(model_config, data)
+
+    def iteration(mode: str, few: int, many: int) -> float:
+        """Seconds of one iteration: what more of them take, so that the networks' prediction does not count."""
+        config = RefinementConfig(refine=mode, stall=0.0, iterations=many)
+        refiner = Refiner(model, loss, config)
+
+        def refined(iterations: int) -> None:
+            refiner.config = dataclasses.replace(config, iterations=iterations)
+            if refiner._pft is not None:
+                refiner._pft._config = refiner.config
+            refiner(snippet)
+
+        taken = interleaved({"few": partial(refined, few), "many": partial(refined, many)}, repeats)
+        return (taken["many"] - taken["few"]) / (many - few)
+
+    kernels = kernels_of(model, snippet, loss.alpha)
+    block = np.ones(32 * 2**20, np.float32)
+    target = np.empty_like(block)
+    taken = interleaved({"kernels": kernels, "copy": partial(np.copyto, target, block)}, repeats)
+    bandwidth = 2 * block.nbytes / taken["copy"]
+    pixels = height * width * 4 / 3  # of all levels
+    # Per pixel of a pair: two images (6), two inverse depths, two flows (4): 12 read twice, and gradients of 6 written.
+    traffic = 4 * pixels * (2 * 12 + 6) * 4
+    # Per pixel of a frame or pair: variables, two moments, the best: read and written; 3 frames, 4 flows.
+    traffic += height * width * (3 * 1 + 4 * 2) * (4 * 2) * 4
+    return {
+        "oft_iteration": iteration("oft", 2, 12) / count,
+        "pft_iteration": iteration("pft", 2, 6) / count,
+        "oft_kernels": taken["kernels"] / count,
+        "oft_bytes": traffic / bandwidth,
+        "gigabytes_per_second": bandwidth / 1e9,
+    }
+
+
+def pipeline_rates(data: DataConfig, repeats: int, count: int) -> dict[str, float]:
+    """Returns snippets per second from the data as it is, and prepared to images and to records.
+
+    Args:
+      data: what is read.
+      repeats: measurements, of which the median counts.
+      count: batches in a measurement.
+    """
+    data = dataclasses.replace(data, min_parallax=0.0)
+    with tempfile.TemporaryDirectory() as folder:
+        images, records = Path(folder) / "images", Path(folder) / "records"
+        prepare(data, images)
+        write_records(FolderSource(images, part="all", config=data), records)
+        sources = {
+            "raw": open_source(data, "all"),
+            "prepared": FolderSource(images, part="all", config=data),
+            "records": RecordsSource(records, part="all", config=data),
+        }
+        # Each stream lives no longer than its measurement: it reads ahead, and without the folder would search forever.
+        return {name: _rate(source, data, repeats, count) for name, source in sources.items()}
+
+
+def _rate(source: Source, data: DataConfig, repeats: int, count: int) -> float:
+    iterator = iter(stream(source, data, seed=0))
+
+    def read(batches: int) -> None:
+        for _ in range(batches):
+            next(iterator)
+
+    read(WARM_UP)
+    return count * data.batch_size / interleaved({"read": partial(read, count)}, repeats)["read"]

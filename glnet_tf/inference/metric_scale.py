@@ -1,0 +1,123 @@
+"""What a metre is: told by a factor, or by the camera's height above the ground, whose plane is found in the depth."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from glnet_tf.structures import FramePrediction, rescaled
+
+# The part of the image in which a vehicle's camera sees the road: rows from, columns from and to, shares of the size.
+ROWS_FROM, COLUMNS = 0.6, (0.25, 0.75)
+SAMPLES, DRAWS = 2000, 200
+# Distance from the plane within which a point belongs to it, relative to the height; the normal's largest angle from
+# the vertical.
+TOLERANCE = 0.05
+LARGEST_TILT = np.deg2rad(20)
+# Frames at the start of a video whose ground gives the scale, which then stays.
+FIRST_FRAMES = 8
+
+
+class GroundPlane(NamedTuple):
+    """A plane below the camera.
+
+    Attributes:
+      height: of the camera above it, in the units of the depth; NaN if none was found.
+      share: of the sampled points that lie on it, 0 to 1: how much the height can be trusted.
+    """
+
+    height: float
+    share: float
+
+
+def ground_plane(depth: np.ndarray, intrinsics: np.ndarray, seed: int = 0) -> GroundPlane:
+    """Fits the ground by RANSAC to points in the lower middle of the image, then by least squares to those near it.
+
+    Args:
+      depth: [H, W] depth z.
+      intrinsics: [3, 3] K in pixels.
+      seed: of the random draws.
+    """
+    height, width = depth.shape
+    rng = np.random.default_rng(seed)
+    y = rng.integers(int(ROWS_FROM * height), height, SAMPLES)
+    x = rng.integers(int(COLUMNS[0] * width), int(COLUMNS[1] * width), SAMPLES)
+    rays = np.linalg.solve(intrinsics.astype(np.float64), np.stack([x, y, np.ones(SAMPLES)]))
+    points = (rays * depth[y, x]).T
+    best = np.zeros(SAMPLES, bool)
+    for _ in range(DRAWS):
+        normal = _normal(points[rng.integers(0, SAMPLES, 3)])
+        if normal is not None:
+            near = _near(points, normal)
+            best = near if near.sum() > best.sum() else best
+    normal = _normal(points[best]) if best.sum() >= 3 else None
+    if normal is None:
+        return GroundPlane(float("nan"), 0.0)
+    return GroundPlane(float(1 / np.linalg.norm(normal)), float(_near(points, normal).mean()))
+
+
+def _normal(points: np.ndarray) -> np.ndarray | None:
+    """n with n . p = 1 on the plane through points, [K, 3]; None unless it is about level and below the camera."""
+    normal, _, rank, _ = np.linalg.lstsq(points, np.ones(len(points)), rcond=None)
+    length = np.linalg.norm(normal)
+    return normal if rank == 3 and normal[1] > np.cos(LARGEST_TILT) * length > 0 else None
+
+
+def _near(points: np.ndarray, normal: np.ndarray) -> np.ndarray:
+    return np.abs(points @ normal - 1) < TOLERANCE
+
+
+class Metres:
+    """Brings the lengths of a video to metres, where it can be known what a metre is.
+
+    Args:
+      scale: metres per unit; 0: unknown.
+      camera_height: metres from the ground to the camera; 0: unknown.
+    """
+
+    def __init__(self, scale: float, camera_height: float):
+        self.known = bool(scale or camera_height)
+        self._scale, self._height = scale or 1.0, camera_height
+        self._found: list[GroundPlane] = []
+
+    def applied(self, frames: Iterable[FramePrediction]) -> Iterator[FramePrediction]:
+        """Yields the frames in metres; without scale and height, as they are.
+
+        With a height, the median over the first frames of the camera's height in the depth gives the scale; if no
+        ground is found in them, lengths stay up to scale, and `known` becomes False.
+        """
+        frames = iter(frames)
+        if self._height:
+            first = list(itertools.islice(frames, FIRST_FRAMES))
+            heights = [plane.height for plane in map(self._plane, first) if np.isfinite(plane.height)]
+            self.known = bool(heights)
+            self._scale = self._height / float(np.median(heights)) if heights else 1.0
+            self._found = [plane._replace(height=plane.height * self._scale) for plane in self._found]
+            frames = itertools.chain(first, frames)
+        for number, said in enumerate(frames):
+            said = rescaled(said, self._scale)
+            if self._height and number >= FIRST_FRAMES:
+                self._plane(said)
+            yield said
+
+    def notes(self) -> dict[str, Any]:
+        """Returns unit, scale, and the quality of the ground: height over the whole video, and share of its points."""
+        notes: dict[str, Any] = {"unit": "metres" if self.known else "up to scale"}
+        if self.known:
+            notes["scale"] = self._scale
+        if self._height:
+            heights = np.array([plane.height for plane in self._found if np.isfinite(plane.height)])
+            notes["ground"] = {
+                "frames_with_ground": len(heights),
+                "camera_height_median": float(np.median(heights)) if len(heights) else None,
+                "camera_height_std": float(np.std(heights)) if len(heights) else None,
+                "share_of_points": float(np.mean([plane.share for plane in self._found])) if self._found else None,
+            }
+        return notes
+
+    def _plane(self, said: FramePrediction) -> GroundPlane:
+        self._found.append(ground_plane(said.depth, said.intrinsics))
+        return self._found[-1]

@@ -1,0 +1,299 @@
+"""Online refinement: fusion, PFT, OFT, or the last two, of a snippet or a longer window (GLNet, section 3.6)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import tensorflow as tf
+
+from glnet_tf.config import REFINEMENT_LOSS, LossConfig, RefinementConfig
+from glnet_tf.geometry.camera import resize_intrinsics
+from glnet_tf.geometry.evidence import Evidence
+from glnet_tf.geometry.fusion import MOTION_PIXELS, MOTION_SHARE, fused, fused_flow
+from glnet_tf.geometry.rigid import rigid_correspondence
+from glnet_tf.losses.objective import LossWeights, compare, loss_weights
+from glnet_tf.losses.reduction import norm
+from glnet_tf.models.glnet import GLNet
+from glnet_tf.models.levels import (
+    evidence_signature,
+    finest,
+    finest_signature,
+    size_of,
+    with_levels,
+)
+from glnet_tf.models.observation import Observation, Size, make_observe
+from glnet_tf.refinement.history import History
+from glnet_tf.refinement.judge import judge
+from glnet_tf.refinement.oft import make_output_refinement
+from glnet_tf.refinement.pft import ParameterRefinement, kept_weights
+from glnet_tf.structures import FRAMES, Predictions, Snippet, merge, ordered_pairs, snippet_signature, split
+
+# Below this mean length of the flow, pixels, the camera counts as static; below this mean difference between
+# neighbouring pixels, of grey values from 0 to 1, an image has no texture.
+STATIC_FLOW = 0.1
+LEAST_TEXTURE = 1e-3
+# What optimisation is held to where nothing is proved: the fused depth, with this weight.
+LEAST_WEIGHT = 0.1
+DEFAULTS = RefinementConfig()
+
+Batch = TypeVar("Batch", tf.Tensor, Predictions, Observation)
+
+
+class Refined(NamedTuple):
+    """A batch of snippets or windows before and after.
+
+    Attributes:
+      initial, final: the predictions; equal where `reasons` says why.
+      fused: after fusion, where all else starts.
+      tuned: after PFT and before OFT; None unless both are done.
+      flow: [B, P, H, W, 2] the final flow at the images' own size, pixels.
+      confidence: [B, F, h, w, 1] how much of the fused depth is evidence, from 0 to 1.
+      moving: [B, P, h, w, 1] 1.0 where flow and rigid flow of an ordered pair disagree: the object moves by itself.
+      pft, oft: the objective at their iterations, of the snippets that were refined; None if there was no such part.
+      reasons: [B] why a snippet was not refined; empty where it was.
+    """
+
+    initial: Predictions
+    final: Predictions
+    fused: Predictions
+    tuned: Predictions | None
+    flow: tf.Tensor
+    confidence: tf.Tensor
+    moving: tf.Tensor
+    pft: History | None
+    oft: History | None
+    reasons: tuple[str, ...]
+
+
+class Refiner:
+    """Refines batches of snippets, or of windows, of one size; nothing is traced again for the next batch.
+
+    Args:
+      model: trained, with its variables made. With config.policy "snippet" it leaves every call as it entered it, also
+        when the call is interrupted; with "sequence" each call goes on from the parameters of the one before. Fusion
+        and OFT never touch it.
+      loss: the objective's weights and constants.
+      config: what is refined, and how.
+      frames: of a snippet or window.
+      weights: of the objective's terms, if they are variables; None: those of `loss`, as constants.
+      size: (h, w) at which DepthNet sees the frames, and of the results; None: that of its training.
+      image_size: (H, W) of the snippets, at which flow is found; None: the same.
+    """
+
+    def __init__(
+        self,
+        model: GLNet,
+        loss: LossConfig = REFINEMENT_LOSS,
+        config: RefinementConfig = DEFAULTS,
+        frames: int = FRAMES,
+        weights: LossWeights | None = None,
+        size: Size | None = None,
+        image_size: Size | None = None,
+    ):
+        self.model, self.config = model, config
+        self.size = size or model.image_size
+        self.image_size = image_size or self.size
+        signature, given = snippet_signature(*self.size, frames), snippet_signature(*self.image_size, frames)
+        weights = weights or loss_weights(loss, config.both_branches)
+        self.observe = tf.function(make_observe(model, self.size), input_signature=[given], autograph=False)
+        self._pft = None
+        if config.refine in ("pft", "both"):
+            self._pft = ParameterRefinement(model, weights, loss, config, signature)
+        free = model.source_of_intrinsics in ("learned", "predicted")
+        refine_outputs = make_output_refinement(weights, loss, config, free)
+        self._oft = None
+        if config.refine in ("oft", "both"):
+            self._oft = tf.function(
+                refine_outputs,
+                input_signature=[
+                    signature,
+                    finest_signature(signature),
+                    evidence_signature(signature),
+                    tf.TensorSpec([], tf.int32),
+                ],
+                autograph=False,
+            )
+        self._moving = tf.function(
+            lambda images, predictions: moving_mask(images, predictions, loss.alpha),
+            input_signature=[signature.images, finest_signature(signature)],
+            autograph=False,
+        )
+        self._judge = tf.function(
+            lambda images, initial, final: judge(images, initial, final, loss.alpha),
+            input_signature=[signature.images, *[finest_signature(signature)] * 2],
+            autograph=False,
+        )
+        self._with_depth = tf.function(
+            with_depth,
+            input_signature=[finest_signature(signature), finest_signature(signature).disparities[0]],
+            autograph=False,
+        )
+        self._fused = tf.function(fused_disparity, autograph=False)
+        self._fused_flow = tf.function(large_flow, autograph=False)
+
+    def __call__(self, snippet: Snippet, outputs_only: bool = False) -> Refined:
+        """Refines a batch; what cannot be refined comes back as the networks predicted it, with the reason.
+
+        Args:
+          snippet: the batch.
+          outputs_only: leave PFT out, whatever config.refine says.
+        """
+        tuning = self._pft if not outputs_only else None
+        sound = tf.where(tf.math.is_finite(snippet.images), snippet.images, 0.0)
+        seen = self.observe(snippet._replace(images=sound))
+        initial = seen.predictions
+        reasons = obstacles(snippet, initial)
+        chosen = [i for i, reason in enumerate(reasons) if not reason]
+        tuned = final = fusion = initial
+        pft = oft = None
+        kept: list[int] = []
+        if chosen and self.config.refine != "none":
+            subset = _rows(seen, chosen)
+            after = self._with_depth(finest(subset.predictions), subset.fused)
+            tuned = final = fusion = _inserted(initial, after, chosen)
+            finite = [True] * len(chosen)
+            if tuning is not None:
+                after, pft, good = self._parameters_refined(tuning, subset)
+                finite = [good] * len(chosen)
+                tuned = final = _inserted(initial, after, chosen)
+                after = self._with_depth(finest(after), self._fused(after.disparities[0], subset.evidence, subset.held))
+            if all(finite) and self._oft is not None:
+                iterations = tf.constant(self.config.iterations)
+                after, oft, mask = self._oft(
+                    subset.snippet, finest(after), target(after.disparities[0], subset.confidence), iterations
+                )
+                if not self.config.oft_flow_rate:
+                    after = self._with_depth(
+                        finest(after)._replace(flows=subset.predictions.flows[:1]), after.disparities[0]
+                    )
+                finite = mask.numpy().tolist()
+                final = _inserted(initial, after, chosen)
+            for row, good in zip(chosen, finite):
+                reasons[row] = "" if good else "the objective is not finite"
+            for row, reason in self._harm(seen.snippet.images, initial, final).items():
+                reasons[row] = reasons[row] or reason
+            kept = [i for i in chosen if not reasons[i]]
+            final = _inserted(initial, _rows(final, kept), kept)
+        flow = seen.flow
+        if kept:
+            of_kept = self._fused_flow(*(_rows(x, kept) for x in (flow, finest(final))))
+            flow = _inserted(flow, of_kept, kept)
+        moving = self._moving(seen.snippet.images, finest(final))
+        both = tuning is not None and self._oft is not None
+        return Refined(
+            initial, final, fusion, tuned if both else None, flow, seen.confidence, moving, pft, oft, tuple(reasons)
+        )
+
+    def _harm(self, images: tf.Tensor, initial: Predictions, final: Predictions) -> dict[int, str]:
+        """Why members of a batch are better left as predicted, by their number; see refinement.judge."""
+        if images.shape[1] < FRAMES:
+            return {}
+        verdict = self._judge(images, finest(initial), finest(final))
+        rows = enumerate(zip(verdict.initial.numpy(), verdict.final.numpy()))
+        return {
+            row: f"judged worse: frames two apart look alike to {after:.4f} through it, {before:.4f} before"
+            for row, (before, after) in rows
+            if after > before * (1 + self.config.harm)
+        }
+
+    def _parameters_refined(
+        self, pft: ParameterRefinement, seen: Observation
+    ) -> tuple[Predictions, History | None, bool]:
+        """The predictions after PFT, or those before where it was not finite; and whether it was."""
+        with kept_weights(self.model) as let_go:
+            history, finite = pft.run(seen.snippet, seen.predictions, target(seen.fused, seen.confidence))
+            if not finite:
+                return seen.predictions, history, False
+            if self.config.policy == "sequence":
+                let_go()
+            return pft.predict(seen.snippet, finest(seen.predictions)), history, True
+
+
+def target(disparity: tf.Tensor, confidence: tf.Tensor) -> Evidence:
+    """Returns what optimisation is held to: the fused inverse depth, by its confidence, both [B, F, h, w, 1]."""
+    return Evidence(tf.math.log(disparity), LEAST_WEIGHT + (1 - LEAST_WEIGHT) * confidence)
+
+
+def fused_disparity(disparity: tf.Tensor, found: Evidence, held: tf.Tensor) -> tf.Tensor:
+    """Returns inverse depth after fusion with evidence, all [B, F, h, w, 1]; `held` as for fused."""
+    fusion = fused(tf.math.log(merge(disparity)), Evidence(*map(merge, found)), merge(held))
+    return split(tf.exp(fusion.log_disparity), disparity.shape[1])
+
+
+def with_depth(predictions: Predictions, disparity: tf.Tensor) -> Predictions:
+    """Returns predictions with another inverse depth, [B, F, h, w, 1], and flow that is rigid where it was no match."""
+    flow = _with_rigid_flow(predictions.flows[0], disparity, predictions.poses, predictions.intrinsics)
+    return with_levels(disparity, flow, predictions.poses, predictions.intrinsics)
+
+
+def large_flow(flow: tf.Tensor, final: Predictions) -> tf.Tensor:
+    """Returns the flow that belongs to refined depth and motion at the size at which flow was found.
+
+    Args:
+      flow: [B, P, H, W, 2] as the networks found it.
+      final: refined; the finest level is enough.
+    """
+    size, frames = size_of(flow), final.disparities[0].shape[1]
+    disparity = split(tf.image.resize(merge(final.disparities[0]), size), frames)
+    return _with_rigid_flow(
+        flow, disparity, final.poses, resize_intrinsics(final.intrinsics, size_of(final.disparities[0]), size)
+    )
+
+
+def _with_rigid_flow(flow: tf.Tensor, disparity: tf.Tensor, poses: tf.Tensor, intrinsics: tf.Tensor) -> tf.Tensor:
+    pairs = ordered_pairs(disparity.shape[1])
+    count = len(pairs.first)
+    depth = 1 / merge(tf.gather(disparity, pairs.first, axis=1))
+    rigid = rigid_correspondence(depth, tf.repeat(intrinsics, count, axis=0), merge(poses))
+    return split(fused_flow(merge(flow), merge(tf.gather(flow, pairs.reverse, axis=1)), rigid.pixels), count)
+
+
+def _rows(batch: Batch, rows: list[int]) -> Batch:
+    return tf.nest.map_structure(lambda x: tf.gather(x, np.array(rows, np.int32)), batch)
+
+
+def _inserted(old: Batch, new: Batch, rows: list[int]) -> Batch:
+    """`old` with `rows` of the batch taken from `new`."""
+    where = np.array(rows, np.int32)[:, np.newaxis]
+    return tf.nest.map_structure(lambda x, y: tf.tensor_scatter_nd_update(x, where, y), old, new)
+
+
+def refine(
+    model: GLNet, snippet: Snippet, config: RefinementConfig = DEFAULTS, loss: LossConfig = REFINEMENT_LOSS
+) -> Refined:
+    """Refines one batch; for several, make one Refiner, which compiles only once."""
+    return Refiner(model, loss, config, snippet.images.shape[1])(snippet)
+
+
+def obstacles(snippet: Snippet, predictions: Predictions) -> list[str]:
+    """Returns, for every snippet, why it cannot be refined; empty if it can."""
+    flow = tf.reduce_mean(norm(predictions.flows[0]), axis=[1, 2, 3, 4]).numpy()
+    grey = tf.reduce_mean(snippet.images, axis=-1)
+    texture = tf.reduce_mean(tf.abs(grey[..., 1:] - grey[..., :-1]), axis=[1, 2, 3]).numpy()
+    finite = tf.reduce_all(tf.math.is_finite(snippet.images), axis=[1, 2, 3, 4]).numpy()
+    reasons = []
+    for i in range(len(flow)):
+        if not (finite[i] and np.isfinite(flow[i])):
+            reasons.append("the images or predictions are not finite")
+        elif texture[i] < LEAST_TEXTURE:
+            reasons.append(f"no texture: neighbouring pixels differ by {texture[i]:.2g} of 1")
+        elif flow[i] < STATIC_FLOW:
+            reasons.append(f"static camera: the mean flow is {flow[i]:.2g} pixels")
+        else:
+            reasons.append("")
+    return reasons
+
+
+def moving_mask(images: tf.Tensor, predictions: Predictions, alpha: float) -> tf.Tensor:
+    """Returns 1.0 where flow and rigid flow of an ordered pair disagree and the flow is to be trusted, [B, P, H, W, 1].
+
+    Args:
+      images: [B, F, H, W, 3].
+      predictions: of them; the finest level is enough.
+      alpha: share of SSIM in the photometric distance.
+    """
+    pairs = compare(images, predictions, 0, alpha)
+    disagreement = norm(pairs.flow_pixels - pairs.rigid.pixels)
+    moves = tf.cast(disagreement > MOTION_PIXELS + MOTION_SHARE * norm(pairs.flow), tf.float32)
+    return split(pairs.flow_visible * moves, predictions.flows[0].shape[1])

@@ -1,0 +1,57 @@
+"""The ground plane of exact scenes, and the scale that the camera's height gives."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from glnet_tf.inference.metric_scale import Metres, ground_plane
+from glnet_tf.structures import FramePrediction
+
+K = np.array([[100.0, 0, 80], [0, 100, 30], [0, 0, 1]])
+
+
+def road(height: float, pitch: float = 0.0) -> np.ndarray:
+    """Depth of a plane so far below a camera that looks down by `pitch`, up to 60 m, which is the depth of all else."""
+    y, x = np.mgrid[:64, :160]
+    rays = np.stack([(x - 80) / 100, (y - 30) / 100, np.ones_like(x)], axis=-1)
+    down = rays @ np.array([0, np.cos(pitch), np.sin(pitch)])
+    return np.where(down > height / 60, height / np.maximum(down, 1e-9), 60.0)
+
+
+def prediction(depth: np.ndarray) -> FramePrediction:
+    pose = np.eye(4)
+    pose[2, 3] = 2.0
+    return FramePrediction(
+        np.zeros((64, 160, 3), np.uint8), 1 / depth, None, np.ones_like(depth), None, None, pose, K, ""
+    )
+
+
+@pytest.mark.parametrize("pitch", [0.0, 0.1, -0.05])
+def test_the_height_over_an_exact_plane_with_obstacles(pitch):
+    depth = road(1.65, pitch)
+    depth[40:50, 70:90] = 5.0
+    plane = ground_plane(depth, K)
+    assert abs(plane.height - 1.65) < 0.01 and 0.7 < plane.share < 1
+
+
+def test_a_wall_is_no_ground():
+    assert np.isnan(ground_plane(np.full((64, 160), 7.0), K).height)
+
+
+def test_metres_from_the_height_scale_depth_and_path():
+    metres = Metres(0.0, 1.65)
+    frames = list(metres.applied(iter([prediction(road(0.3))] * 12)))
+    assert metres.known and metres.notes()["unit"] == "metres"
+    np.testing.assert_allclose(frames[-1].depth, road(0.3) * 5.5, rtol=1e-2)
+    np.testing.assert_allclose(frames[0].pose[2, 3], 11.0, rtol=1e-2)
+    ground = metres.notes()["ground"]
+    assert ground["frames_with_ground"] == 12 and abs(ground["camera_height_median"] - 1.65) < 0.02
+
+
+def test_without_a_ground_lengths_stay_up_to_scale():
+    metres = Metres(0.0, 1.65)
+    frame = next(metres.applied(iter([prediction(np.full((64, 160), 7.0))])))
+    assert not metres.known and metres.notes()["unit"] == "up to scale"
+    np.testing.assert_array_equal(frame.depth, np.full((64, 160), 7.0))
+    assert Metres(0.0, 0.0).notes() == {"unit": "up to scale"} and Metres(2.0, 0.0).notes()["scale"] == 2.0

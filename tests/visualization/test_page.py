@@ -1,0 +1,93 @@
+"""report.html in a real browser, where there is one."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+from glnet_tf.visualization.page import MOST_FRAMES, FrameStrip, Table, chart, path_from_above, write_report
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+# The page in a frame as narrow as a telephone; what it does is noted where --dump-dom shows it.
+HARNESS = """<!doctype html><iframe id="page" width="390" height="800" srcdoc="{page}"></iframe><pre id="found"></pre>
+<script>
+const errors = [], page = document.getElementById("page");
+page.addEventListener("load", async () => {{
+  const inside = page.contentDocument, found = {{}};
+  page.contentWindow.addEventListener("error", event => errors.push(event.message));
+  const image = inside.querySelector("[data-layer=depth]"), slider = inside.getElementById("frame");
+  const first = image.src;
+  slider.value = 2;
+  slider.dispatchEvent(new Event("input"));
+  await image.decode();
+  found.changed = image.src !== first;
+  found.name = inside.getElementById("name").textContent;
+  found.width = image.naturalWidth;
+  const edge = inside.getElementById("wipe");
+  edge.value = 30;
+  edge.dispatchEvent(new Event("input"));
+  found.clip = inside.getElementById("after").style.clipPath;
+  found.scrolled = inside.documentElement.scrollWidth - inside.documentElement.clientWidth;
+  found.errors = errors;
+  document.getElementById("found").textContent = JSON.stringify(found);
+}});
+</script>"""
+
+
+def pictures(level: int) -> dict[str, np.ndarray]:
+    return {
+        name: np.full((30, 100, 3), (37 * level + 90 * k) % 256, np.uint8)
+        for k, name in enumerate(("frame", "depth", "depth_before", "flow", "moving"))
+    }
+
+
+def write(file) -> None:
+    strip = FrameStrip()
+    for level in range(5):
+        strip.add(f"frame-with-a-long-name-{level:040d}", pictures(level))
+    path = np.tile(np.eye(4), (5, 1, 1))
+    charts = [
+        ("path", path_from_above({"camera": path}, "metres")),
+        ("fx", chart({"fx": ([0, 1], [700, 701])}, "frame", "pixels", ("shared", 700.5))),
+    ]
+    wide = Table("Errors", [f"column{i}" for i in range(12)], [["0.12345"] * 12] * 2, "<b>protocol</b>")
+    write_report(file, "A <video>", ["a line"], strip.frames, charts, [wide])
+
+
+def test_the_page_is_one_file_and_escapes_what_it_is_told(tmp_path):
+    write(tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert "A &lt;video&gt;" in page and "<b>protocol" not in page
+    assert not re.search(r"(src|href)=\"(?!data:)", page) and "url(" not in page and "import " not in page
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+def test_in_a_browser(tmp_path):
+    write(tmp_path / "report.html")
+    harness = tmp_path / "harness.html"
+    harness.write_text(HARNESS.format(page=html.escape((tmp_path / "report.html").read_text(), quote=True)))
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+    profile = f"--user-data-dir={tmp_path / 'profile'}"
+    done = subprocess.run(
+        [CHROMIUM, *flags, profile, "--virtual-time-budget=5000", "--enable-logging=stderr", "--dump-dom",
+         harness.as_uri()],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert "CONSOLE" not in done.stderr, done.stderr
+    found = json.loads(html.unescape(re.search(r'<pre id="found">(.*?)</pre>', done.stdout)[1]))
+    assert found["changed"] and found["name"].endswith("2") and found["width"] == 100
+    assert "30%" in found["clip"] and found["scrolled"] <= 0 and found["errors"] == []
+
+
+def test_a_strip_stays_bounded_and_even():
+    strip = FrameStrip()
+    for number in range(500):
+        strip.add(str(number), {"frame": np.zeros((2, 2, 3), np.uint8)})
+    numbers = np.array([int(frame.name) for frame in strip.frames])
+    assert MOST_FRAMES / 2 <= len(numbers) <= MOST_FRAMES and numbers[0] == 0 and len(set(np.diff(numbers))) == 1
