@@ -1,23 +1,19 @@
-"""What long work has in common: a bar, threads that stop when asked to, and a look at the disk beforehand."""
+"""What long work has in common: a bar, threads that stop when asked to, and shares for several machines."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Callable, TypeVar
 
 from tqdm import tqdm
 
-from glnet_tf.errors import ConfigError, DataError
+from glnet_tf.errors import ConfigError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-# Share of the room that is left free beyond what is estimated.
-RESERVE = 0.1
 
 
 def progress_bar(total: int, name: str, unit: str, done: int = 0) -> tqdm:
@@ -53,38 +49,3 @@ def shard_of(items: Sequence[Item], shard: str) -> list[Item]:
             f"--shard={shard}: expected i/n with 0 <= i < n, as in 0/4, 1/4, 2/4 and 3/4 for four machines"
         )
     return list(items[int(first) :: int(step)])
-
-
-def make_folder(folder: Path, flag: str) -> Path:
-    """Returns a folder, made if it is not there.
-
-    Args:
-      folder: its path.
-      flag: which flag the user gave it by.
-
-    Raises:
-      DataError: it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{folder}: {error.strerror}: expected a writable folder; correct --{flag}") from None
-    return folder
-
-
-def check_space(folder: Path, needed: float) -> None:
-    """Checks that a disk has room.
-
-    Args:
-      folder: an existing folder on it.
-      needed: estimated bytes.
-
-    Raises:
-      DataError: it has not.
-    """
-    free = shutil.disk_usage(folder).free
-    if needed * (1 + RESERVE) > free:
-        raise DataError(
-            f"{folder}: has {free / 1e9:.2f} GB free: expected {needed * (1 + RESERVE) / 1e9:.2f} GB for what is to be "
-            "written there; free some, or choose another disk"
-        )

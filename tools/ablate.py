@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 
 from absl import flags
@@ -28,10 +27,9 @@ def main() -> None:
     data = configs[0]
     if not flags.FLAGS.output_dir:
         raise ConfigError("--output_dir=: expected a folder")
-    from glnet_tf.data.files.arrays import write_bytes
     from glnet_tf.data.sources import open_source
     from glnet_tf.experiments.ablation import Ablation, as_markdown, run_all
-    from glnet_tf.progress import make_folder
+    from glnet_tf.files import make_folder, write_json
 
     unseen = dataclasses.replace(data, split="", holdout_frames=0, street_seed=TEST_SEED, streets=TEST_STREETS)
     tests = {}
@@ -43,7 +41,7 @@ def main() -> None:
     ablation = Ablation(open_source(data, "train"), tests, count, seeds, *configs)
     settings = {name: value for config in configs for name, value in dataclasses.asdict(config).items()}
     rows = run_all(ablation, folder, {**settings, "tests": list(tests), "test_snippets": count})
-    write_bytes(folder / "ablation.json", (json.dumps(rows, indent=2) + "\n").encode())
+    write_json(folder / "ablation.json", rows)
     print(as_markdown(rows))
 
 

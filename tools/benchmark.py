@@ -16,7 +16,7 @@ from absl import flags
 from flagging import config_from_flags, define, run
 
 from glnet_tf.config import DataConfig, LossConfig, ModelConfig
-from glnet_tf.data.files.arrays import write_bytes
+from glnet_tf.files import write_json
 
 define(DataConfig, LossConfig, ModelConfig)
 PARTS = ("step", "losses", "scaling", "inference", "refinement", "pipeline")
@@ -48,7 +48,7 @@ def main() -> None:
 
 def keep(figures: dict[str, Any]) -> None:
     if flags.FLAGS.output:
-        write_bytes(Path(flags.FLAGS.output), (json.dumps(figures, indent=2) + "\n").encode())
+        write_json(Path(flags.FLAGS.output), figures)
 
 
 def measured(what: str) -> dict[str, Any]:

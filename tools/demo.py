@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 import time
 from pathlib import Path
@@ -19,9 +18,9 @@ from glnet_tf.config import DataConfig, LossConfig, ModelConfig, RefinementConfi
 from glnet_tf.data.pipeline import batches
 from glnet_tf.data.source import Source
 from glnet_tf.data.sources import open_source
+from glnet_tf.files import read_json, read_json_lines, write_json
 from glnet_tf.refinement.refiner import Refiner
 from glnet_tf.structures import Predictions, Snippet
-from glnet_tf.training.checkpoints import write_text
 from glnet_tf.training.summaries import board, explain
 from glnet_tf.training.trainer import Trainer
 from glnet_tf.training.validation import validate
@@ -56,17 +55,17 @@ def main() -> None:
     if not before.exists():
         print(f"{training.weights}, as it ships, on {TEST_STREETS} streets that it never saw", file=sys.stderr)
         write_boards(trainer, shown, trainer.predict(shown), "shipped")
-        write_text(before, json.dumps({"shipped": judged(trainer, test)}, indent=2))
+        write_json(before, {"shipped": judged(trainer, test)})
     if trainer.run() < training.steps:
         return
     print(f"refining {PICTURES} snippets", file=sys.stderr)
     metrics = {
-        **json.loads(before.read_text()),
+        **read_json(before),
         "trained": judged(trainer, test),
         **refined(trainer, test, shown),
     }
     metrics["seconds"] = round(time.monotonic() - started)
-    write_text(run_dir / "metrics.json", json.dumps(metrics, indent=2))
+    write_json(run_dir / "metrics.json", metrics)
     write_page(run_dir, metrics)
     for table in (errors(metrics), refinement(metrics)):
         print("\n".join(f"{name:30}" + "".join(f"{cell:>12}" for cell in cells) for name, *cells in table), end="\n\n")
@@ -112,7 +111,7 @@ def write_page(run_dir: Path, metrics: dict[str, Any]) -> None:
     """Writes report.html: the boards under a slider, the objective's terms, the tables."""
     boards = [run_dir / f"street{number}_{stage}.png" for number in range(PICTURES) for stage in STAGES]
     frames = [ReportFrame(board.stem, {"frame": as_jpeg(np.asarray(Image.open(board)), 2000)}) for board in boards]
-    lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    lines = read_json_lines(run_dir / "metrics.jsonl")
     steps = [line for line in lines if "total" in line]
     curves = {
         name: ([line["step"] for line in steps], [line[name] for line in steps]) for name in steps[0] if name != "step"

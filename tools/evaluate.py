@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-import json
 from pathlib import Path
 
 from absl import flags
@@ -29,9 +28,9 @@ def main() -> None:
     from glnet_tf.data.datasets.kitti import eigen_labels
     from glnet_tf.data.sources import open_source
     from glnet_tf.evaluation.protocols import evaluate
+    from glnet_tf.files import write_bytes, write_json
     from glnet_tf.inference.predictions import ModelPredictions
     from glnet_tf.metrics.trajectory import aligned_trajectory
-    from glnet_tf.training.checkpoints import write_text
     from glnet_tf.visualization.plots import write_trajectory_plot
 
     eigen = data.dataset == "kitti_raw" and data.split == "eigen"
@@ -51,8 +50,8 @@ def main() -> None:
     print(table(report.protocol, report.metrics))
     if config.output:
         output = Path(config.output)
-        write_text(output, json.dumps({"protocol": report.protocol, "metrics": report.metrics}, indent=2))
-        write_text(output.with_suffix(".csv"), csv_table(report.protocol, report.metrics))
+        write_json(output, {"protocol": report.protocol, "metrics": report.metrics})
+        write_bytes(output.with_suffix(".csv"), csv_table(report.protocol, report.metrics).encode())
         if report.trajectories:
             true, ours = report.trajectories["truth"], report.trajectories["prediction"]
             ours = aligned_trajectory(true, ours, config.alignment)

@@ -30,8 +30,8 @@ def main() -> None:
     if not flags.FLAGS.output_dir:
         raise ConfigError("--output_dir=: expected a folder")
     # TensorFlow takes seconds to import: only once the flags are known to be right.
+    from glnet_tf.files import make_folder
     from glnet_tf.inference.export import export_onnx, export_saved_model, export_tflite
-    from glnet_tf.progress import make_folder
     from glnet_tf.training.weights import load_model, write_weights
 
     model, architecture = load_model(weights)

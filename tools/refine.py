@@ -31,11 +31,11 @@ def main() -> None:
         data = dataclasses.replace(data, dataset="video", data_dir=flags.FLAGS.video)
     # TensorFlow takes seconds to import: only once the flags are known to be right.
     from glnet_tf.data.sources import open_source
+    from glnet_tf.files import make_folder
     from glnet_tf.inference.adaptation import adapt
     from glnet_tf.inference.refining import refine_source
     from glnet_tf.inference.task import Task
     from glnet_tf.inference.video import refine_video
-    from glnet_tf.progress import make_folder
     from glnet_tf.structures import FRAMES
     from glnet_tf.training.weights import load_model
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import subprocess
 import sys
@@ -11,9 +10,8 @@ from pathlib import Path
 from absl import flags
 from flagging import run
 
-from glnet_tf.data.files.arrays import write_bytes
 from glnet_tf.errors import ConfigError
-from glnet_tf.progress import make_folder
+from glnet_tf.files import make_folder, read_json, write_json
 
 TOOLS = Path(__file__).resolve().parent
 STAGES = {"none": "as predicted", "fusion": "fusion", "pft": "PFT", "oft": "OFT", "pft_oft": "PFT, then OFT"}
@@ -45,7 +43,7 @@ def main() -> None:
         tool, *given = shlex.split(command.replace("{data}", shlex.quote(flags.FLAGS.data)))
         found[name] = {"refine": refined, "evaluate": evaluated}[tool](given, folder / name.replace(" ", "_"))
         print(as_markdown(name, found[name]), end="\n\n", flush=True)
-    write_bytes(Path(flags.FLAGS.output), (json.dumps(found, indent=2) + "\n").encode())
+    write_json(Path(flags.FLAGS.output), found)
 
 
 def refined(given: list[str], place: Path) -> dict[str, dict[str, float]]:
@@ -53,7 +51,7 @@ def refined(given: list[str], place: Path) -> dict[str, dict[str, float]]:
     file = place / "table.json"
     if not file.exists():
         call("refine.py", *given, f"--output_dir={place}")
-    return of_stages(json.loads(file.read_text()))
+    return of_stages(read_json(file))
 
 
 def evaluated(given: list[str], place: Path) -> dict[str, dict[str, float]]:
@@ -63,7 +61,7 @@ def evaluated(given: list[str], place: Path) -> dict[str, dict[str, float]]:
         file = place.with_name(f"{place.name}_{stage}.json")
         if not file.exists():
             call("evaluate.py", *given, f"--refine={stage}", f"--output={file}")
-        found[stage] = json.loads(file.read_text())["metrics"]
+        found[stage] = read_json(file)["metrics"]
     return of_stages(found)
 
 

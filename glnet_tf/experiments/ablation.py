@@ -16,7 +16,8 @@ import tensorflow as tf
 from glnet_tf.config import DataConfig, LossConfig, ModelConfig, RefinementConfig, TrainingConfig
 from glnet_tf.data.pipeline import batches, stream
 from glnet_tf.data.source import Source
-from glnet_tf.errors import DataError, NonFiniteLossError
+from glnet_tf.errors import NonFiniteLossError
+from glnet_tf.files import append_json_line, check_settings, read_json_lines
 from glnet_tf.inference.refining import SHOWN, errors_by_stage, stages_of
 from glnet_tf.losses.objective import loss_weights
 from glnet_tf.progress import progress_bar
@@ -136,23 +137,22 @@ def run_all(ablation: Ablation, folder: Path, settings: dict[str, Any]) -> list[
     """Runs every training that `folder`/trainings.jsonl does not hold yet, and returns all its lines.
 
     Raises:
-      DataError: the folder holds trainings of other settings.
+      ConfigError: the folder holds trainings of other settings.
     """
     file = folder / "trainings.jsonl"
-    lines = [line for line in file.read_text().splitlines() if line] if file.exists() else []
-    head = json.dumps(settings, sort_keys=True)
-    if lines and lines[0] != head:
-        raise DataError(f"{file}: holds trainings with other flags; give the same flags, or another --output_dir")
-    if not lines:
-        file.write_text(head + "\n")
-    done = [json.loads(line) for line in lines[1:]]
+    settings = json.loads(json.dumps(settings))
+    lines = read_json_lines(file)
+    if lines:
+        check_settings(file, lines[0], settings)
+    else:
+        append_json_line(file, settings)
+    done = lines[1:]
     todo = [(name, seed) for seed in range(ablation.seeds) for name in LEFT_OUT]
     todo = [pair for pair in todo if pair not in {(row["without"], row["seed"]) for row in done}]
     with progress_bar(len(LEFT_OUT) * ablation.seeds, "ablation", "training", len(done)) as bar:
         for name, seed in todo:
             done.append({"without": name, "seed": seed, "errors": ablation.run(name, seed)})
-            with open(file, "a") as log:
-                log.write(json.dumps(done[-1]) + "\n")
+            append_json_line(file, done[-1])
             bar.update()
     return done
 

@@ -12,10 +12,11 @@ import tensorflow as tf
 
 from glnet_tf.config import REFINEMENT_LOSS, DataConfig, LossConfig, RefinementConfig
 from glnet_tf.data.datasets.folder import DEPTH_SCALE
-from glnet_tf.data.files.arrays import read_array, read_depth_png, read_flo, read_kitti_flow
+from glnet_tf.data.files.arrays import read_depth_png, read_flo, read_kitti_flow
 from glnet_tf.data.pipeline import batches
 from glnet_tf.data.source import Source
 from glnet_tf.errors import DataError
+from glnet_tf.files import read_array
 from glnet_tf.geometry.camera import intrinsics_from_field_of_view, resize_intrinsics
 from glnet_tf.models.glnet import GLNet
 from glnet_tf.models.sizes import depth_size, flow_size

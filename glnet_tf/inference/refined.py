@@ -8,7 +8,6 @@ windows/SCENE/FRAME.npz of a video's windows; table.json; tensorboard/; refineme
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,9 +17,9 @@ import cv2
 import numpy as np
 
 from glnet_tf.data.datasets.folder import DEPTH_SCALE
-from glnet_tf.data.files.arrays import write_bytes, write_depth_png, write_flo
+from glnet_tf.data.files.arrays import write_depth_png, write_flo
 from glnet_tf.data.files.trajectories import write_kitti_trajectory, write_tum_trajectory
-from glnet_tf.errors import DataError
+from glnet_tf.files import append_json_line, check_settings, read_json, read_json_lines, write_json, write_npz
 from glnet_tf.inference.predictions import Prediction
 from glnet_tf.metrics.trajectory import chained
 from glnet_tf.visualization.page import MOST_FRAMES, ReportFrame, as_jpeg
@@ -56,7 +55,7 @@ class RefinedFolder:
       rows: by label, what is known of every finished snippet.
 
     Raises:
-      DataError: the folder holds the results of other settings.
+      ConfigError: the folder holds the results of other settings.
     """
 
     def __init__(self, folder: Path, settings: dict[str, Any]):
@@ -65,25 +64,10 @@ class RefinedFolder:
         note = folder / "refinement.json"
         settings = json.loads(json.dumps(settings))
         if note.exists():
-            found = json.loads(note.read_text())
-            different = sorted(name for name in settings.keys() | found.keys() if settings.get(name) != found.get(name))
-            if different:
-                raise DataError(
-                    f"{note}: was made with {different[0]}={found.get(different[0])}, not "
-                    f"{settings.get(different[0])}; give the same flags to go on, or another --output_dir"
-                )
-        write_bytes(note, json.dumps(settings, indent=2).encode())
-        for line in self._lines():
+            check_settings(note, read_json(note), settings)
+        write_json(note, settings)
+        for line in read_json_lines(self.folder / ROWS):
             self.rows[line["label"]] = line
-
-    def _lines(self) -> list[dict[str, Any]]:
-        """The finished snippets; a line that was cut short is dropped from the file, its snippet is refined again."""
-        file = self.folder / ROWS
-        if not file.exists():
-            return []
-        whole = [line for line in file.read_text().splitlines(keepends=True) if line.endswith("\n")]
-        write_bytes(file, "".join(whole).encode())
-        return [json.loads(line) for line in whole]
 
     def add(
         self, label: str, row: dict[str, Any], size: tuple[int, int], final: Prediction, pictures: dict[str, np.ndarray]
@@ -105,11 +89,9 @@ class RefinedFolder:
         rows = [names[i : i + 2] for i in range(0, len(names), 2)]
         sheet = tile([[pictures[x] for x in row] for row in rows], [[CAPTIONS[x] for x in row] for row in rows])
         write_png(self._file("pictures", label, ".png"), sheet)
-        layers = json.dumps({x: as_jpeg(pictures[x]) for x in names})
-        write_bytes(self._file("layers", label, ".json"), layers.encode())
+        write_json(self._file("layers", label, ".json"), {x: as_jpeg(pictures[x]) for x in names})
         row = {"label": label, "motions": final.motions.tolist(), "K": final.intrinsics.tolist(), **row}
-        with open(self.folder / ROWS, "a") as file:
-            file.write(json.dumps(row) + "\n")
+        append_json_line(self.folder / ROWS, row)
         self.rows[label] = row
 
     def write_depth(self, label: str, size: tuple[int, int], disparity: np.ndarray) -> None:
@@ -126,20 +108,13 @@ class RefinedFolder:
     def report_frames(self, labels: Sequence[str]) -> list[ReportFrame]:
         """Returns pictures of finished snippets, at most MOST_FRAMES of them, evenly spread."""
         chosen = labels[:: -(-len(labels) // MOST_FRAMES)] if labels else []
-        return [ReportFrame(x, json.loads(self._file("layers", x, ".json").read_text())) for x in chosen]
+        return [ReportFrame(x, read_json(self._file("layers", x, ".json"))) for x in chosen]
 
     def write_trajectory(self, name: str, motions: Sequence[np.ndarray]) -> None:
         """Chains the motions of consecutive frames to trajectory/NAME.txt, KITTI's rows, and .tum (time: frame)."""
         poses = chained(motions)
         write_kitti_trajectory(self._file("trajectory", name, ".txt"), poses)
         write_tum_trajectory(self._file("trajectory", name, ".tum"), poses, np.arange(len(poses), dtype=np.float64))
-
-
-def write_npz(file: Path, **arrays: np.ndarray) -> None:
-    """Writes named arrays, compressed, whole or not at all."""
-    content = io.BytesIO()
-    np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
-    write_bytes(file, content.getvalue())
 
 
 def before_and_after(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Callable
@@ -12,9 +11,9 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from glnet_tf.data.files.arrays import write_bytes
 from glnet_tf.data.files.trajectories import read_trajectory
 from glnet_tf.data.source import Source
+from glnet_tf.files import write_json
 from glnet_tf.geometry.camera import pixel_grid
 from glnet_tf.inference.predictions import MIDDLE, Prediction, prediction_of
 from glnet_tf.inference.refined import RefinedFolder, before_and_after
@@ -125,7 +124,7 @@ def conclude(results: RefinedFolder, labels: Sequence[str]) -> str:
     labels = [label for label in labels if label in results.rows]
     rows = [results.rows[label] for label in labels]
     table = summary(rows)
-    write_bytes(results.folder / "table.json", json.dumps(table, indent=2).encode())
+    write_json(results.folder / "table.json", table)
     _write_scalars(results.folder, rows)
     _write_report(results, labels, table)
     return as_text(table, rows)

@@ -10,11 +10,11 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from glnet_tf.data.files.arrays import read_array
 from glnet_tf.data.source import Source
 from glnet_tf.errors import ConfigError, DataError
+from glnet_tf.files import read_array, write_npz
 from glnet_tf.inference.predictions import prediction_of
-from glnet_tf.inference.refined import RefinedFolder, write_npz
+from glnet_tf.inference.refined import RefinedFolder
 from glnet_tf.inference.refining import (
     CarriedParameters,
     conclude,

@@ -8,7 +8,6 @@ flow/NAME.flo and NAME.png (KITTI's), flow_colour/NAME.png, moving/NAME.png (whi
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,9 @@ from typing import Any
 import numpy as np
 
 from glnet_tf.data.datasets.folder import DEPTH_SCALE
-from glnet_tf.data.files.arrays import write_bytes, write_depth_png, write_flo, write_kitti_flow
+from glnet_tf.data.files.arrays import write_depth_png, write_flo, write_kitti_flow
 from glnet_tf.data.files.trajectories import write_kitti_trajectory, write_tum_trajectory
-from glnet_tf.inference.refined import write_npz
-from glnet_tf.progress import make_folder
+from glnet_tf.files import make_folder, write_json, write_npz
 from glnet_tf.structures import FramePrediction
 from glnet_tf.visualization.movie import Movie
 from glnet_tf.visualization.page import FrameStrip, chart, path_from_above, write_report
@@ -165,8 +163,3 @@ class PredictionFolder:
         if self.reasons:
             lines.append(f"{len(self.reasons)} frames could not be refined: {'; '.join(set(self.reasons.values()))}")
         write_report(self.folder / "report.html", notes["input"], lines, self.strip.frames, charts)
-
-
-def write_json(file: Path, content: Any) -> None:
-    """Writes JSON, whole or not at all."""
-    write_bytes(file, (json.dumps(content, indent=2) + "\n").encode())

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import tensorflow as tf
 
 from glnet_tf.config import ModelConfig
 from glnet_tf.errors import CheckpointError
+from glnet_tf.files import check_settings, make_folder, read_json, write_json
 from glnet_tf.models.glnet import GLNet
 
 
@@ -34,31 +33,17 @@ class Architecture:
         return GLNet(config, len(self.cameras), self.image_height, self.image_width, self.shapes)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes a file under a temporary name, then renames it: readers see the old content or the new."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)
-
-
 def claim(run_dir: Path, wanted: Architecture) -> None:
     """Notes the architecture of a new run folder, or checks that an existing one is the wanted one.
 
     Raises:
-      CheckpointError: the folder holds another architecture.
+      ConfigError: the folder holds another architecture.
     """
     path = run_dir / "architecture.json"
     if path.exists():
-        found = read_architecture(run_dir)
-        for name, value in _flat(wanted).items():
-            if _flat(found)[name] != value:
-                raise CheckpointError(
-                    f"{path}: this run has {name}={_flat(found)[name]}, not {value}; "
-                    "give the same flags to resume it, or another --run_dir to start anew"
-                )
+        check_settings(path, _flat(read_architecture(run_dir)), _flat(wanted), "run_dir")
         return
-    run_dir.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(dataclasses.asdict(wanted), indent=2))
+    write_json(make_folder(run_dir, "run_dir") / path.name, dataclasses.asdict(wanted))
 
 
 def architecture_of(fields: dict[str, Any]) -> Architecture:
@@ -79,12 +64,12 @@ def read_architecture(run_dir: Path) -> Architecture:
       CheckpointError: the folder is none, or its note is damaged.
     """
     path = run_dir / "architecture.json"
-    try:
-        return architecture_of(json.loads(path.read_text()))
-    except FileNotFoundError:
+    if not path.exists():
         raise CheckpointError(
             f"{run_dir}: not a run folder (no architecture.json); give the --run_dir of a training run"
-        ) from None
+        )
+    try:
+        return architecture_of(read_json(path))
     except (ValueError, TypeError, KeyError) as error:
         raise CheckpointError(f"{path}: damaged ({error}); restore the file or train in a new --run_dir") from None
 

@@ -20,15 +20,15 @@ import tensorflow as tf
 
 from glnet_tf.config import DataConfig
 from glnet_tf.data.augment import change_colours, draw_colour_change, zoom
-from glnet_tf.data.files.arrays import write_bytes
 from glnet_tf.data.pipeline import batches
 from glnet_tf.data.source import Source
 from glnet_tf.errors import DataError
+from glnet_tf.files import check_space, make_folder, read_json, write_json
 from glnet_tf.geometry.evidence import Evidence
 from glnet_tf.models.glnet import GLNet
 from glnet_tf.models.observation import Size, predicted_with_evidence
 from glnet_tf.models.sizes import depth_size, flow_size
-from glnet_tf.progress import check_space, make_folder, progress_bar
+from glnet_tf.progress import progress_bar
 from glnet_tf.structures import MIDDLE, Snippet, split
 
 VERSION = 2
@@ -104,7 +104,7 @@ def _group(
     }
     known = _array(folder / f"{stem}_known.npy", "f4", (count,))
     done_file = folder / f"{stem}_done.json"
-    done = json.loads(done_file.read_text()) if done_file.exists() else 0
+    done = read_json(done_file) if done_file.exists() else 0
     if done < count:
         check_space(folder, (count - done) * height * width * BYTES_PER_PIXEL)
     observe = tf.function(lambda snippet: _middle_targets(model, snippet, size), autograph=False)
@@ -122,7 +122,7 @@ def _group(
             done = place[int(snippet.index[-1])] + 1
             for array in (*arrays.values(), known):
                 array.flush()
-            write_bytes(done_file, json.dumps(done).encode())
+            write_json(done_file, done)
             bar.update(done - bar.n)
     shift = np.where(np.isfinite(known), known, np.nanmedian(known) if np.isfinite(known).any() else 0.0)
     means = arrays["weight"][:, ::4, ::4].reshape(count, -1).mean(axis=1) / 255

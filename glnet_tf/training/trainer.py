@@ -21,11 +21,12 @@ from glnet_tf.config import DataConfig, LossConfig, ModelConfig, TrainingConfig
 from glnet_tf.data.pipeline import WHOLE, missing_positions, stream
 from glnet_tf.data.source import Source
 from glnet_tf.errors import ConfigError, NonFiniteLossError
+from glnet_tf.files import read_json_lines, write_bytes
 from glnet_tf.geometry.camera import focal_and_principal_point
 from glnet_tf.losses.objective import loss_weights
 from glnet_tf.models.glnet import make_predict
 from glnet_tf.structures import Snippet, snippet_signature
-from glnet_tf.training.checkpoints import Architecture, Checkpoints, claim, write_text
+from glnet_tf.training.checkpoints import Architecture, Checkpoints, claim
 from glnet_tf.training.devices import prefetched
 from glnet_tf.training.distribution import Distribution
 from glnet_tf.training.monitor import CollapseMonitor
@@ -270,7 +271,7 @@ class Trainer:
 
     def _end(self, interrupted: bool) -> None:
         if self._skipped:
-            write_text(self.run_dir / "skipped.txt", "".join(f"{name}\n" for name in self._skipped))
+            write_bytes(self.run_dir / "skipped.txt", "".join(f"{name}\n" for name in self._skipped).encode())
             print(f"{len(self._skipped)} images left out, listed in {self.run_dir / 'skipped.txt'}", file=sys.stderr)
         if interrupted:
             print(f"stopped at step {int(self.step)} and saved; the same command goes on", file=sys.stderr)
@@ -281,9 +282,8 @@ SCALAR_STEPS = 10
 
 def forget_metrics_after(path: Path, step: int) -> None:
     """Takes the lines of steps that no checkpoint holds out of metrics.jsonl: they will be made again."""
-    if path.exists():
-        lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-        write_text(path, "".join(line for line in lines if json.loads(line)["step"] <= step))
+    lines = [json.dumps(line) + "\n" for line in read_json_lines(path) if line["step"] <= step]
+    write_bytes(path, "".join(lines).encode())
 
 
 @contextlib.contextmanager

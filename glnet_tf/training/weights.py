@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from glnet_tf.data.files.arrays import read_bytes, write_bytes
 from glnet_tf.errors import CheckpointError
+from glnet_tf.files import read_bytes, write_bytes
 from glnet_tf.models.glnet import GLNet
 from glnet_tf.training.checkpoints import Architecture, architecture_of, load_run
 from glnet_tf.training.devices import share_memory

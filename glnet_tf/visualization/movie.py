@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import imageio_ffmpeg
 import numpy as np
 
 from glnet_tf.errors import DataError
+from glnet_tf.files import replacement
 
 # Constant rate factor of x264: 18 is hardly told from the original, 28 is visibly coarse.
 QUALITY = "20"
@@ -26,8 +26,8 @@ class Movie:
 
     def __init__(self, file: Path, fps: float):
         self._file, self._fps = file, fps
-        self._part = file.with_name(f".{file.stem}.{os.getpid()}.part.mp4")
         self._writer: Any = None
+        self._ending = contextlib.ExitStack()
 
     def add(self, picture: np.ndarray) -> None:
         """Adds a picture, [H, W, 3] uint8; an odd last row or column is left out, as H.264 asks for even sizes.
@@ -38,7 +38,7 @@ class Movie:
         height, width = (side // 2 * 2 for side in picture.shape[:2])
         if self._writer is None:
             self._writer = imageio_ffmpeg.write_frames(
-                str(self._part),
+                str(self._ending.enter_context(replacement(self._file))),
                 (width, height),
                 fps=self._fps,
                 macro_block_size=2,
@@ -56,7 +56,7 @@ class Movie:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
-            os.replace(self._part, self._file)
+            self._ending.close()
 
     def abandon(self) -> None:
         """Ends the movie without a file."""
@@ -64,5 +64,5 @@ class Movie:
             with contextlib.suppress(Exception):
                 self._writer.close()
             self._writer = None
-        with contextlib.suppress(OSError):
-            self._part.unlink()
+        with contextlib.suppress(DataError):
+            self._ending.__exit__(DataError, DataError(), None)

@@ -18,7 +18,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from glnet_tf.data.files.arrays import write_bytes
+from glnet_tf.files import write_bytes
 
 MOST_FRAMES, WIDEST, JPEG_QUALITY = 48, 640, 80
 LAYERS = {

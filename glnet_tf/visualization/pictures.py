@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from glnet_tf.errors import DataError
+from glnet_tf.files import make_folder, replacement
 
 DEPTH_MAP = "magma"
 ERROR_MAP = "viridis"
@@ -193,16 +192,6 @@ def write_png(path: str | os.PathLike, picture: np.ndarray) -> None:
       DataError: the file cannot be written.
     """
     path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent, "output_dir")
+    with replacement(path) as part:
         Image.fromarray(picture).save(part, format="PNG")
-        os.replace(part, path)
-    except OSError as error:
-        raise DataError(
-            f"{path}: cannot be written ({error.strerror}); choose a folder with space and write access"
-        ) from error
-    finally:
-        # A folder that could not be made has no part either; the first error is the one to report.
-        with contextlib.suppress(OSError):
-            part.unlink()

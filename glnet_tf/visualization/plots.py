@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+
+from glnet_tf.files import replacement
 
 
 def write_trajectory_plot(file: Path, trajectories: dict[str, np.ndarray]) -> None:
@@ -24,6 +25,5 @@ def write_trajectory_plot(file: Path, trajectories: dict[str, np.ndarray]) -> No
     axes.set(xlabel="x (m)", ylabel="z (m)", aspect="equal")
     axes.margins(0.1)
     axes.legend()
-    temporary = file.with_name(file.name + ".part")
-    figure.savefig(temporary, format="png", dpi=100)
-    os.replace(temporary, file)
+    with replacement(file) as part:
+        figure.savefig(part, format="png", dpi=100)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import trimesh
 
-from glnet_tf.data.files.arrays import write_bytes
+from glnet_tf.files import write_bytes
 from glnet_tf.structures import FramePrediction
 
 MOST_POINTS = 400_000

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from glnet_tf.errors import DataError
+from glnet_tf.errors import ConfigError
 from glnet_tf.experiments.ablation import LEFT_OUT, as_markdown, run_all
 from glnet_tf.structures import LossReport
 
@@ -40,7 +40,7 @@ def test_an_interrupted_ablation_goes_on(tmp_path):
     assert len(set(first.runs + second.runs)) == len(rows) == 2 * len(LEFT_OUT)
     kept = [json.loads(line) for line in (tmp_path / "trainings.jsonl").read_text().splitlines()[1:]]
     assert kept == rows
-    with pytest.raises(DataError, match="holds trainings with other flags"):
+    with pytest.raises(ConfigError, match="was made with"):
         run_all(Told(), tmp_path, {"steps": 6})
 
 

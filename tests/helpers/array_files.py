@@ -7,7 +7,8 @@ import zlib
 import cv2
 import numpy as np
 
-from glnet_tf.data.files.arrays import read_array, read_depth_png
+from glnet_tf.data.files.arrays import read_depth_png
+from glnet_tf.files import read_array
 
 
 def png(values: np.ndarray) -> bytes:

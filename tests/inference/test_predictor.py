@@ -13,10 +13,10 @@ import tensorflow as tf
 import trimesh
 
 from glnet_tf.config import RefinementConfig
-from glnet_tf.data.files.arrays import read_array
 from glnet_tf.data.files.trajectories import read_trajectory
 from glnet_tf.data.frames import Frames
 from glnet_tf.errors import DataError
+from glnet_tf.files import read_array
 from glnet_tf.geometry.camera import resize_intrinsics
 from glnet_tf.inference import predictor
 from glnet_tf.inference.predictions import read_depth, read_flow

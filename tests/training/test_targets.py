@@ -44,7 +44,7 @@ def test_they_are_computed_once_and_go_on_where_they_were_stopped(source, observ
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(targets, "write_bytes", lambda file, content: (file.write_bytes(content), stopped()))
+        patch.setattr(targets, "write_json", lambda file, value: (file.write_text(str(value)), stopped()))
         with pytest.raises(KeyboardInterrupt):
             make_targets(None, "one", source, DATA, 1.5, tmp_path)
     assert observed == [0, 1]

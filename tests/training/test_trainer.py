@@ -129,7 +129,7 @@ def test_sigterm_saves_and_ends_cleanly(tmp_path):
 
 def test_another_architecture_is_refused_and_nothing_is_touched(uninterrupted, street):
     before = {path: path.stat().st_mtime_ns for path in uninterrupted.rglob("*")}
-    with pytest.raises(CheckpointError, match="intrinsics=learned, not given.*--run_dir"):
+    with pytest.raises(ConfigError, match="made with intrinsics=learned, not given.*--run_dir"):
         make(uninterrupted, street, model=dataclasses.replace(MODEL, intrinsics="given"))
     assert {path: path.stat().st_mtime_ns for path in uninterrupted.rglob("*")} == before
 

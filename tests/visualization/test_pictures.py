@@ -225,5 +225,5 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
 
 def test_a_file_in_place_of_the_folder_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="cannot be written"):
+    with pytest.raises(DataError, match="File exists: expected a writable folder"):
         write_png(tmp_path / "file" / "picture.png", np.zeros((3, 3, 3), np.uint8))

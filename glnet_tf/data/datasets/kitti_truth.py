@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from glnet_tf.data.datasets.kitti_lidar import lidar_depth, velodyne_projection
-from glnet_tf.data.files.arrays import read_array, read_velodyne, write_bytes
+from glnet_tf.data.files.arrays import read_velodyne
 from glnet_tf.data.files.calibration import read_calibration_numbers, read_numbers, read_projection
 from glnet_tf.data.files.images import image_sizes
 from glnet_tf.errors import DataError
+from glnet_tf.files import read_array, write_bytes
 
 # Units of KITTI's improved depth, per metre.
 IMPROVED_SCALE = 256.0

@@ -1,17 +1,11 @@
-"""The field's array files: optical flow, depth, LiDAR points and NumPy arrays, each checked before it is believed.
+"""The field's array files: optical flow, depth and LiDAR points, each checked before it is believed.
 
-Every reader looks at the size that a file declares before it makes room for it, and every writer puts the complete
-file in place of the old one or leaves that alone.
+Every reader looks at the size that a file declares before it makes room for it.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
-import math
-import os
 import struct
-import zipfile
 import zlib
 from pathlib import Path
 
@@ -19,6 +13,7 @@ import cv2
 import numpy as np
 
 from glnet_tf.errors import DataError
+from glnet_tf.files import read_bytes, write_bytes
 
 FLO_MAGIC = b"PIEH"  # 202021.25 as float32
 FLO_UNKNOWN = 1e9
@@ -26,39 +21,6 @@ MAX_SIDE = 2**15
 MAX_PIXELS = 2**27
 KITTI_FLOW_SCALE = 64.0
 KITTI_FLOW_ZERO = 2**15
-# Deflate cannot shrink anything further than this.
-MAX_COMPRESSION = 1032
-
-
-def read_bytes(file: Path) -> bytes:
-    """Returns the content of a file.
-
-    Raises:
-      DataError: it cannot be read.
-    """
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise DataError(f"{file}: {error.strerror}: expected a readable file; restore it") from None
-
-
-def write_bytes(file: Path, content: bytes) -> None:
-    """Writes a file under a temporary name beside it, then renames it.
-
-    Raises:
-      DataError: it cannot be written.
-    """
-    part = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(content)
-        os.replace(part, file)
-    except OSError as error:
-        raise DataError(
-            f"{file}: cannot be written ({error.strerror}); choose a folder with space and write access"
-        ) from None
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink()
 
 
 def read_flo(file: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -243,54 +205,3 @@ def read_velodyne(file: Path) -> np.ndarray:
             f"{file}: point {bad[0]} is {points[bad[0]].tolist()}: expected finite numbers; copy the file again"
         )
     return points
-
-
-def read_array(file: Path, name: str) -> np.ndarray:
-    """Returns the numbers in a .npy file, or in a .npz file: its only array, or the one called `name`. Never unpickles.
-
-    Returns:
-      Array of booleans, integers or floating-point numbers.
-
-    Raises:
-      DataError: the file is damaged, or holds no such array.
-    """
-    content = read_bytes(file)
-    try:
-        return _parse_npz(content, name) if content.startswith(b"PK") else _parse_npy(content)
-    except DataError as error:
-        raise DataError(f"{file}: {error}") from None
-    # Damaged bytes surface as almost any exception of zipfile, zlib and NumPy.
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise DataError(f"{file}: is damaged ({reason}): expected .npy or .npz; write it again") from None
-
-
-def _parse_npz(content: bytes, name: str) -> np.ndarray:
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        members = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
-        chosen = name if len(members) != 1 else next(iter(members))
-        if chosen not in members:
-            raise DataError(
-                f"holds {', '.join(members)[:200] or 'nothing'}: expected one array, or one called {name}; rename it"
-            )
-        entry = members[chosen]
-        if entry.file_size > MAX_COMPRESSION * len(content):
-            raise DataError(
-                f"{chosen} declares {entry.file_size} bytes in a file of {len(content)}: expected at most "
-                f"{MAX_COMPRESSION} times as many; write it again"
-            )
-        return _parse_npy(archive.read(entry))
-
-
-def _parse_npy(content: bytes) -> np.ndarray:
-    stream = io.BytesIO(content)
-    version = np.lib.format.read_magic(stream)
-    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read_header(stream)
-    if dtype.kind not in "biuf":
-        raise DataError(f"holds {dtype} values: expected numbers; save it with a numeric dtype")
-    size, there = math.prod(shape) * dtype.itemsize, len(content) - stream.tell()
-    if min(shape, default=0) < 0 or size != there:
-        raise DataError(f"declares {size} bytes for shape {shape} and has {there}: expected as many; write it again")
-    stream.seek(0)
-    return np.lib.format.read_array(stream, allow_pickle=False)

@@ -17,9 +17,8 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from glnet_tf.data.datasets.folder import FolderSource
-from glnet_tf.data.files.arrays import read_bytes, write_bytes
 from glnet_tf.errors import DataError
-from glnet_tf.progress import check_space, make_folder
+from glnet_tf.files import check_space, make_folder, read_bytes, read_json, replacement, write_json
 from glnet_tf.structures import FRAMES
 
 # Snippets per shard.
@@ -65,7 +64,7 @@ def write_records(source: FolderSource, folder: Path) -> int:
         "snippets": [[snippet.scene, *snippet.frames] for snippet in snippets],
         "shards": [[name, (folder / name).stat().st_size, len(shard)] for name, shard in zip(names, shards)],
     }
-    write_bytes(folder / "index.json", json.dumps(index).encode())
+    write_json(folder / "index.json", index)
     for stale in set(folder.glob("*.tfrecord*")) - {folder / name for name in names}:
         stale.unlink()
     return len(missing)
@@ -93,8 +92,7 @@ def _shard_name(number: int, shard: list[_Snippet]) -> str:
 
 
 def _write_shard(shard: list[_Snippet], file: Path, bar: tqdm) -> None:
-    part = file.with_name(f"{file.name}.part")
-    with tf.io.TFRecordWriter(str(part)) as writer:
+    with replacement(file) as part, tf.io.TFRecordWriter(str(part)) as writer:
         for snippet in shard:
             frames = [read_bytes(Path(name)) for name in snippet.files]
             feature = {
@@ -105,7 +103,6 @@ def _write_shard(shard: list[_Snippet], file: Path, bar: tqdm) -> None:
             }
             writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
             bar.update()
-    os.replace(part, file)
 
 
 def decode_record(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -126,7 +123,7 @@ def read_index(root: Path) -> dict[str, Any]:
     if not file.exists():
         raise DataError(f"{root}: has no index.json: expected a folder of records; write it with tools/prepare.py")
     try:
-        index = json.loads(read_bytes(file))
+        index = read_json(file, "the index of records, by tools/prepare.py")
         shards = [(str(name), int(size), int(count)) for name, size, count in index["shards"]]
         scenes = [len(files) for files in index["scenes"].values()]
         whole = sum(count for _, _, count in shards) == len(index["snippets"]) and all(

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from glnet_tf.data.files.arrays import write_bytes
 from glnet_tf.data.files.calibration import read_numbers
 from glnet_tf.errors import DataError
+from glnet_tf.files import write_bytes
 
 KITTI_ROW, TUM_ROW = 12, 8
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import shutil
 import sys
@@ -18,11 +17,10 @@ from tqdm import tqdm
 
 from glnet_tf.config import DataConfig
 from glnet_tf.data.datasets.scenes import DEFAULTS, Scene, SceneSource
-from glnet_tf.data.files.arrays import write_bytes
 from glnet_tf.data.files.calibration import read_intrinsics
 from glnet_tf.data.files.images import image_files, natural_key
 from glnet_tf.errors import ConfigError, DataError
-from glnet_tf.progress import check_space, make_folder
+from glnet_tf.files import check_space, make_folder, read_json, write_bytes, write_json
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
 # Larger frames are shrunk to this longer side, in pixels; the networks' images are smaller still.
@@ -141,14 +139,14 @@ def extract_frames(video: Path, folder: Path) -> VideoNote:
       DataError: the file is not a video, or the disk has no room for its frames.
     """
     if (folder / NOTE).exists():
-        return VideoNote(**json.loads((folder / NOTE).read_text()))
+        return VideoNote(**read_json(folder / NOTE))
     make_folder(folder.parent, "cache_dir")
     _remove_abandoned(folder)
     part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
     part.mkdir()
     try:
         note = _write_frames(video, part)
-        write_bytes(part / NOTE, json.dumps(note._asdict()).encode())
+        write_json(part / NOTE, note._asdict())
         with contextlib.suppress(OSError):  # another process may have been faster
             part.rename(folder)
     finally:

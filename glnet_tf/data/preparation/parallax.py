@@ -19,11 +19,11 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from glnet_tf.data.files.arrays import read_array, write_bytes
 from glnet_tf.data.files.images import image_sizes
 from glnet_tf.errors import DataError
+from glnet_tf.files import make_folder, read_array, write_bytes
 from glnet_tf.geometry.camera import intrinsics_from_field_of_view, resize_intrinsics
-from glnet_tf.progress import in_threads, make_folder
+from glnet_tf.progress import in_threads
 
 ASSUMED_FIELD_OF_VIEW = 60.0
 # Pixels: flow is measured on images of this width, at every other pixel, no more exactly than to the noise.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -24,14 +23,14 @@ from tqdm import tqdm
 from glnet_tf.config import DataConfig
 from glnet_tf.data.datasets.folder import SHAPE_FILE
 from glnet_tf.data.datasets.scenes import Scene, SceneSource
-from glnet_tf.data.files.arrays import read_bytes, write_bytes
 from glnet_tf.data.files.images import common_size, decode, image_sizes, uninterrupted_runs
 from glnet_tf.data.files.trajectories import write_kitti_trajectory
 from glnet_tf.data.preparation.selection import ISOLATED, UNREADABLE, choose_frames, number_frames
 from glnet_tf.data.sources import JoinedSource, open_source
 from glnet_tf.errors import ConfigError, DataError
+from glnet_tf.files import check_settings, check_space, make_folder, read_bytes, read_json, write_bytes, write_json
 from glnet_tf.geometry.camera import resize_intrinsics
-from glnet_tf.progress import check_space, in_threads, make_folder
+from glnet_tf.progress import in_threads
 
 JPEG_QUALITY = 95
 # Frames on which the room that all of them will take is estimated.
@@ -135,22 +134,18 @@ def _open_manifest(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
             )
         return {"settings": settings, "scenes": {}}
     try:
-        manifest = json.loads(file.read_text())
+        manifest = read_json(file, "the manifest of a preparation")
         found = manifest["settings"]
         states = [(entry["bytes"], entry["modified"]) for s in manifest["scenes"].values() for entry in s["frames"]]
     except (ValueError, TypeError, KeyError, AttributeError):
         raise DataError(f"{file}: is damaged: expected the manifest of a preparation; remove {folder}") from None
     if states and found != settings and any(folder.glob("*/*.jpg")):
-        name = next(name for name in {**found, **settings} if found.get(name) != settings.get(name))
-        raise ConfigError(
-            f"{file}: was made with {name}={found.get(name)}, not {settings.get(name)}: expected the same settings to "
-            "go on; give them, or another --output_dir"
-        )
+        check_settings(file, found, settings)
     return manifest if found == settings else {"settings": settings, "scenes": {}}
 
 
 def _write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
-    write_bytes(folder / "manifest.json", json.dumps(manifest, indent=1).encode())
+    write_json(folder / "manifest.json", manifest)
 
 
 def _scene_sources(data: DataConfig) -> list[SceneSource]:
