@@ -24,7 +24,7 @@ from glnet_tf.progress import progress_bar
 from glnet_tf.refinement.refiner import Refiner
 from glnet_tf.structures import snippet_signature
 from glnet_tf.training.checkpoints import Architecture
-from glnet_tf.training.step import make_optimizers, make_train_step
+from glnet_tf.training.step import make_train_step, training_optimizers
 from glnet_tf.training.trainer import decide
 
 # What is left out, and the weights that are 0 then; "adaptive": both branches of the photometric loss to the end.
@@ -73,7 +73,7 @@ class Ablation:
         self._starts = [model.get_weights() for model in models]
         self._model = models[0]
         self._weights = loss_weights(loss, both=1.0, made=partial(tf.Variable, trainable=False))
-        self._optimizers = make_optimizers(training)
+        self._optimizers = training_optimizers(self._model, training)
         signature = snippet_signature(data.image_height, data.image_width)
         self._steps = {
             adaptive: make_train_step(

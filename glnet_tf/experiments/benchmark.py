@@ -27,7 +27,7 @@ from glnet_tf.refinement.oft import corrected_predictions, start
 from glnet_tf.refinement.refiner import Refiner
 from glnet_tf.structures import SCALES, LossReport, Predictions, Snippet, snippet_signature
 from glnet_tf.training.checkpoints import Architecture
-from glnet_tf.training.step import make_optimizers, make_train_step
+from glnet_tf.training.step import make_train_step, training_optimizers
 from glnet_tf.training.trainer import decide
 
 Run = Callable[..., Any]
@@ -92,7 +92,7 @@ def training_times(model: ModelConfig, data: DataConfig, loss: LossConfig, repea
     training = TrainingConfig()
     signature = snippet_signature(data.image_height, data.image_width)
     weights = loss_weights(loss, both=1.0, made=lambda x: tf.Variable(x, trainable=False))
-    step = make_train_step(glnet, make_optimizers(training), weights, loss, training, signature)
+    step = make_train_step(glnet, training_optimizers(glnet, training), weights, loss, training, signature)
     networks, losses = networks_only(glnet, signature), losses_only(loss)
     predictions = glnet(snippet)
     runs: dict[str, Run] = {
@@ -125,7 +125,9 @@ def scaling(model: ModelConfig, data: DataConfig, loss: LossConfig, repeats: int
     for height, width, count in SIZES:
         sized = dataclasses.replace(data, image_height=height, image_width=width, batch_size=count)
         glnet, batch_of[f"{count}x{height}x{width}"] = street_batch(model, sized)
-    step = make_train_step(glnet, make_optimizers(training), weights, loss, training, snippet_signature(None, None))
+    step = make_train_step(
+        glnet, training_optimizers(glnet, training), weights, loss, training, snippet_signature(None, None)
+    )
     seconds = interleaved({name: partial(step, batch) for name, batch in batch_of.items()}, repeats)
     pixels = np.array([height * width * count for height, width, count in SIZES]) / 1e6
     measured = np.array(list(seconds.values()))

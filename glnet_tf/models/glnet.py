@@ -151,22 +151,6 @@ def make_predict(model: GLNet, signature: Snippet) -> Callable[[Snippet], Predic
     return tf.function(model, input_signature=[signature], autograph=False)
 
 
-def update(
-    optimizers: Sequence[tf.keras.optimizers.Optimizer],
-    groups: Sequence[list[tf.Variable]],
-    gradients: Sequence[tf.Tensor],
-    **options: bool,
-) -> None:
-    """Lets each optimizer change its group of variables; the gradients are those of all groups in a row.
-
-    The options are those of apply_gradients.
-    """
-    remaining = iter(gradients)
-    for optimizer, variables in zip(optimizers, groups):
-        if variables:
-            optimizer.apply_gradients([(next(remaining), variable) for variable in variables], **options)
-
-
 def both_ways(forward: tf.Tensor) -> tf.Tensor:
     """Returns the poses of the ordered pairs, [B, P, 4, 4], from those in the order of time, [B, F - 1, 4, 4].
 

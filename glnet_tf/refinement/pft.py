@@ -11,8 +11,9 @@ import tensorflow as tf
 from glnet_tf.config import LossConfig, RefinementConfig
 from glnet_tf.geometry.evidence import Evidence
 from glnet_tf.losses.objective import LossWeights, objectives
-from glnet_tf.models.glnet import GLNet, update
+from glnet_tf.models.glnet import GLNet
 from glnet_tf.models.levels import evidence_signature, finest, finest_signature, with_levels
+from glnet_tf.optimization import make_optimizers, update
 from glnet_tf.refinement.history import PATIENCE, History
 from glnet_tf.structures import LossReport, Predictions, Snippet, merge, split
 
@@ -55,10 +56,7 @@ class ParameterRefinement:
             config.pft_intrinsics_rate,
         )
         groups = model.variable_groups(rates)
-        # The legacy class runs Adam as one fused kernel per variable; its successor traces for minutes on this many.
-        optimizers = [tf.keras.optimizers.legacy.Adam(rate) for rate in rates]
-        for optimizer, variables in zip(optimizers, groups):
-            optimizer._create_all_weights(variables)
+        optimizers = make_optimizers(rates, groups)
         self._moments = [variable for optimizer in optimizers for variable in optimizer.variables()]
         self._config = config
 
@@ -78,10 +76,8 @@ class ParameterRefinement:
             with tf.GradientTape() as tape:
                 total, report = objectives(snippet, predicted(snippet, initial), weights, loss, found)
                 mean = tf.reduce_mean(total)
-            gradients, norm = tf.clip_by_global_norm(tape.gradient(mean, sum(groups, [])), GRADIENT_CLIP)
-            finite = tf.math.is_finite(mean) & tf.math.is_finite(norm)
-            update(optimizers, groups, [tf.where(finite, x, tf.zeros_like(x)) for x in gradients])
-            return total, report, finite
+            length = update(optimizers, groups, tape.gradient(mean, sum(groups, [])), GRADIENT_CLIP)
+            return total, report, tf.math.is_finite(mean) & tf.math.is_finite(length)
 
         self._step = step
         self.predict = tf.function(predicted, input_signature=[signature, finest_signature(signature)], autograph=False)
@@ -95,8 +91,7 @@ class ParameterRefinement:
           found: evidence about the depth of its frames.
 
         Returns:
-          what every iteration started from, None if there was none, and whether all was finite; if not, the last update
-          was left out.
+          what every iteration started from, None if there was none, and whether all was finite; if not, it ended there.
         """
         for variable in self._moments:
             variable.assign(tf.zeros_like(variable))

@@ -7,8 +7,9 @@ import dataclasses
 import json
 import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Callable, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -21,6 +22,7 @@ from glnet_tf.geometry.evidence import Evidence
 from glnet_tf.losses.evidence import evidence_loss
 from glnet_tf.losses.smoothness import depth_smoothness, edge_weights
 from glnet_tf.models.glnet import GLNet
+from glnet_tf.optimization import Adam, make_optimizers, update
 from glnet_tf.progress import progress_bar
 from glnet_tf.training.checkpoints import Architecture, Checkpoints, claim
 from glnet_tf.training.schedule import LearningRate
@@ -39,17 +41,18 @@ class DepthResult(NamedTuple):
     gradient_norm: tf.Tensor
 
 
-def make_depth_step(model: GLNet, optimizer: tf.keras.optimizers.Optimizer, smoothness: float, clip: float):  # type: ignore[no-untyped-def]
+def make_depth_step(
+    model: GLNet, optimizers: Sequence[Adam], smoothness: float, clip: float
+) -> Callable[[tf.Tensor, Evidence], DepthResult]:
     """Returns the compiled step of DepthNet on images [B, h, w, 3], of any size, and evidence about them.
 
     Args:
       model: whose DepthNet learns; nothing else does.
-      optimizer: of the legacy kind.
+      optimizers: one, of DepthNet's variables.
       smoothness: weight of the depth smoothness at full size.
       clip: largest length of the gradient.
     """
     variables = model.depth_net.trainable_variables
-    optimizer._create_all_weights(variables)
     maps = tf.TensorSpec([None, None, None, 1])
 
     @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3]), Evidence(maps, maps)], autograph=False)
@@ -59,9 +62,7 @@ def make_depth_step(model: GLNet, optimizer: tf.keras.optimizers.Optimizer, smoo
             error = tf.reduce_mean(evidence_loss(disparities, found))
             smooth = tf.reduce_mean(depth_smoothness(disparities[0], edge_weights(images), 0))
             total = error + smoothness * smooth
-        gradients, norm = tf.clip_by_global_norm(tape.gradient(total, variables), clip)
-        optimizer.apply_gradients(zip(gradients, variables))
-        return DepthResult(total, error, smooth, norm)
+        return DepthResult(total, error, smooth, update(optimizers, [variables], tape.gradient(total, variables), clip))
 
     return step
 
@@ -119,14 +120,15 @@ class DepthTrainer:
         self.held_out: list[Targets] = []
         if validation is not None and len(validation):
             self.held_out = make_targets(*teacher, validation, data, flow_scale, folder)
-        optimizer = tf.keras.optimizers.legacy.Adam(LearningRate(training.learning_rate, training))
-        self._train_step = make_depth_step(self.model, optimizer, smoothness, training.gradient_clip)
+        rate = LearningRate(training.learning_rate, training)
+        optimizers = make_optimizers([rate], [self.model.depth_net.trainable_variables])
+        self._train_step = make_depth_step(self.model, optimizers, smoothness, training.gradient_clip)
         self._score = tf.function(
             lambda images, found: evidence_loss(self.model.depth_net(images)[:1], found), autograph=False
         )
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._best = tf.Variable(math.inf, dtype=tf.float64, trainable=False)
-        state = tf.train.Checkpoint(model=self.model, optimizers=[optimizer], step=self.step, best=self._best)
+        state = tf.train.Checkpoint(model=self.model, optimizers=list(optimizers), step=self.step, best=self._best)
         self._checkpoints = Checkpoints(self.run_dir, state)
 
     def run(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Callable, NamedTuple
 
 import tensorflow as tf
@@ -10,7 +11,8 @@ from glnet_tf.config import LossConfig, TrainingConfig
 from glnet_tf.losses.objective import LossWeights, objective
 from glnet_tf.losses.reduction import norm
 from glnet_tf.losses.virtual_motion import virtual_motion_loss, virtual_pairs
-from glnet_tf.models.glnet import GLNet, update
+from glnet_tf.models.glnet import GLNet
+from glnet_tf.optimization import Adam, make_optimizers, update
 from glnet_tf.structures import MIDDLE, LossReport, Snippet
 from glnet_tf.training.distribution import Distribution
 from glnet_tf.training.monitor import Vitals, vitals
@@ -35,27 +37,20 @@ class StepResult(NamedTuple):
     vitals: Vitals
 
 
-class Optimizers(NamedTuple):
-    """Adam for DepthNet, and with rates of their own for FlowNet, CameraNet and learned intrinsics."""
-
-    depth: tf.keras.optimizers.legacy.Optimizer
-    flow: tf.keras.optimizers.legacy.Optimizer
-    camera: tf.keras.optimizers.legacy.Optimizer
-    intrinsics: tf.keras.optimizers.legacy.Optimizer
+def rates(config: TrainingConfig) -> tuple[float, ...]:
+    """Returns the learning rates of GLNet.variable_groups, relative to learning_rate."""
+    return 1.0, config.flow_rate, config.camera_rate, config.intrinsics_rate
 
 
-def make_optimizers(config: TrainingConfig) -> Optimizers:
+def training_optimizers(model: GLNet, config: TrainingConfig) -> tuple[Adam, ...]:
     """Returns the optimizers of GLNet.variable_groups."""
-    # The legacy class runs Adam as one fused kernel per variable; its successor traces for minutes on this many.
-    rates = (1.0, config.flow_rate, config.camera_rate, config.intrinsics_rate)
-    return Optimizers(
-        *(tf.keras.optimizers.legacy.Adam(LearningRate(config.learning_rate * rate, config)) for rate in rates)
-    )
+    schedules = [LearningRate(config.learning_rate * rate, config) for rate in rates(config)]
+    return make_optimizers(schedules, model.variable_groups(rates(config)))
 
 
 def make_train_step(
     model: GLNet,
-    optimizers: Optimizers,
+    optimizers: Sequence[Adam],
     weights: LossWeights,
     loss: LossConfig,
     training: TrainingConfig,
@@ -67,13 +62,9 @@ def make_train_step(
 
     With a `distribution`, it takes this worker's part of a batch, and everything is averaged over the whole batch. With
     a `scale`, gradients that overflow change next to nothing: Adam sees zeros.
-    Whoever calls it must stop when the objective or the gradient's length is not finite: the update has been made.
+    Whoever calls it must stop when the objective or the gradient's length is not finite.
     """
-    groups = model.variable_groups((1.0, training.flow_rate, training.camera_rate, training.intrinsics_rate))
-    for optimizer, variables in zip(optimizers, groups):
-        # Were Adam's moments made in the step, TensorFlow would trace the step twice.
-        optimizer._create_all_weights(variables)
-
+    groups = model.variable_groups(rates(training))
     distribution = distribution or Distribution()
 
     def of_replica(snippet: Snippet) -> StepResult:
@@ -86,13 +77,11 @@ def make_train_step(
         )
         if scale is not None:
             gradients = scale.unscaled(gradients)
-        gradients, norm = tf.clip_by_global_norm(gradients, training.gradient_clip)
-        update(optimizers, groups, gradients, experimental_aggregate_gradients=False)
-        return StepResult(total, report, norm, signs)
+        return StepResult(total, report, update(optimizers, groups, gradients, training.gradient_clip), signs)
 
     @tf.function(input_signature=[signature], autograph=False)
     def step(snippet: Snippet) -> StepResult:
-        weights.both.assign(both_share(optimizers.depth.iterations, training))
+        weights.both.assign(both_share(optimizers[0].iterations, training))
         return distribution.run(of_replica, snippet)
 
     return step
@@ -100,7 +89,7 @@ def make_train_step(
 
 def make_virtual_step(
     model: GLNet,
-    optimizer: tf.keras.optimizers.legacy.Optimizer,
+    optimizers: Sequence[Adam],
     training: TrainingConfig,
     signature: Snippet,
     distribution: Distribution | None = None,
@@ -108,12 +97,11 @@ def make_virtual_step(
 ) -> Callable[[Snippet], VirtualResult]:
     """Returns the compiled step in which FlowNet alone learns, from middle frames; see losses.virtual_motion."""
     variables = model.flow_net.trainable_variables
-    optimizer._create_all_weights(variables)
     distribution = distribution or Distribution()
 
     def of_replica(snippet: Snippet) -> VirtualResult:
         # Each step and each replica, which has snippets of its own, draws other motions.
-        seed = tf.stack([training.seed * 2**32 + optimizer.iterations, snippet.index[0] * 2**16])
+        seed = tf.stack([training.seed * 2**32 + optimizers[0].iterations, snippet.index[0] * 2**16])
         images = snippet.images[:, MIDDLE]
         # A DepthNet that nobody has trained knows no scenes.
         disparity = model.depth_net(images)[0] if training.weights else None
@@ -126,9 +114,7 @@ def make_virtual_step(
         gradients, loss, error = distribution.averaged((tape.gradient(scaled, variables), loss, error))
         if scale is not None:
             gradients = scale.unscaled(gradients)
-        gradients, length = tf.clip_by_global_norm(gradients, training.gradient_clip)
-        update([optimizer], [variables], gradients, experimental_aggregate_gradients=False)
-        return VirtualResult(loss, error, length)
+        return VirtualResult(loss, error, update(optimizers, [variables], gradients, training.gradient_clip))
 
     return tf.function(
         lambda snippet: distribution.run(of_replica, snippet), input_signature=[signature], autograph=False

@@ -25,6 +25,7 @@ from glnet_tf.files import read_json_lines, write_bytes
 from glnet_tf.geometry.camera import focal_and_principal_point
 from glnet_tf.losses.objective import loss_weights
 from glnet_tf.models.glnet import make_predict
+from glnet_tf.optimization import make_optimizers
 from glnet_tf.structures import Snippet, snippet_signature
 from glnet_tf.training.checkpoints import Architecture, Checkpoints, claim
 from glnet_tf.training.devices import prefetched
@@ -32,7 +33,7 @@ from glnet_tf.training.distribution import Distribution
 from glnet_tf.training.monitor import CollapseMonitor
 from glnet_tf.training.precision import LossScale, layer_precision
 from glnet_tf.training.schedule import LearningRate
-from glnet_tf.training.step import StepResult, VirtualResult, make_optimizers, make_train_step, make_virtual_step
+from glnet_tf.training.step import StepResult, VirtualResult, make_train_step, make_virtual_step, training_optimizers
 from glnet_tf.training.summaries import Summaries, explain, point_cloud
 from glnet_tf.training.validation import make_objective, validate
 from glnet_tf.training.weights import start_from
@@ -108,7 +109,7 @@ class Trainer:
             together = dataclasses.replace(
                 training, steps=max(training.steps - training.virtual_steps, 1), virtual_steps=0
             )
-            optimizers = make_optimizers(together)
+            optimizers = training_optimizers(self.model, together)
             scale = LossScale() if training.mixed_precision else None
             self._train_step = make_train_step(
                 self.model, optimizers, weights, loss, training, signature, self._distribution, scale
@@ -116,7 +117,8 @@ class Trainer:
             virtual = None
             if training.virtual_steps:
                 alone = dataclasses.replace(training, steps=training.virtual_steps)
-                virtual = tf.keras.optimizers.legacy.Adam(LearningRate(training.learning_rate, alone))
+                rate, variables = LearningRate(training.learning_rate, alone), self.model.flow_net.trainable_variables
+                virtual = make_optimizers([rate], [variables])
                 self._virtual_step = make_virtual_step(
                     self.model, virtual, training, signature, self._distribution, scale
                 )
@@ -134,7 +136,7 @@ class Trainer:
             position=self._position,
             best=self._best,
             **({"loss_scale": scale} if scale else {}),
-            **({"virtual_optimizer": virtual} if virtual else {}),
+            **({"virtual_optimizer": virtual[0]} if virtual else {}),
         )
         self._checkpoints = Checkpoints(self.run_dir, state)
         self._monitor = CollapseMonitor(grace_steps=training.virtual_steps + training.warmup_steps)
