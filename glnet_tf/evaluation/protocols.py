@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 
 from glnet_tf.config import DataConfig, EvaluationConfig
@@ -15,6 +14,7 @@ from glnet_tf.data.files.trajectories import read_trajectory
 from glnet_tf.data.source import Source
 from glnet_tf.errors import ConfigError, DataError
 from glnet_tf.geometry.ground import flat_share
+from glnet_tf.geometry.resize import resize_disparity, resize_flow
 from glnet_tf.inference.predictions import (
     DEPTH_SUFFIXES,
     FLOW_SUFFIXES,
@@ -110,7 +110,7 @@ def _depth(judged: Judged) -> Report:
     truths, predicted, rows_of = [], [], []
     for index, depth in _depths(judged._replace(indices=indices)):
         truth = judged.truth(index).depth[..., 0]
-        depth = depth if model is None else 1 / cv2.resize(1 / depth, truth.shape[::-1])
+        depth = depth if model is None else 1 / resize_disparity(1 / depth, truth.shape)
         if depth.shape != truth.shape:
             raise DataError(
                 f"{config.predictions}: {source.label(index)} is {depth.shape[1]}x{depth.shape[0]} pixels: expected "
@@ -169,10 +169,8 @@ def _flow(judged: Judged) -> Report:
     zero: list[FlowErrors] = []
     for index, flow in _flows(judged._replace(indices=indices)):
         truth = judged.truth(index)
-        height, width = truth.flow.shape[:2]
         if model is not None:
-            scale = np.array([width / flow.shape[1], height / flow.shape[0]], np.float32)
-            flow = cv2.resize(flow, (width, height)) * scale
+            flow = resize_flow(flow, truth.flow.shape[:2])
         masks = [mask[..., 0] > 0 for mask in (truth.flow_valid, truth.visible, truth.moving)]
         noc, moving = (mask if mask.any() else None for mask in masks[1:])
         try:

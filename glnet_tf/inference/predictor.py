@@ -17,6 +17,7 @@ from glnet_tf.data.pipeline import resize
 from glnet_tf.data.preparation.parallax import WIDTH, parallax
 from glnet_tf.errors import DataError
 from glnet_tf.geometry.camera import resize_intrinsics
+from glnet_tf.geometry.resize import resize_disparity, resize_flow, resize_mask
 from glnet_tf.inference.predictions import assume_intrinsics
 from glnet_tf.inference.video import scale_between, scaled
 from glnet_tf.models.glnet import both_ways
@@ -219,11 +220,11 @@ class Predictor:
         """What a window says about a frame of a block, whose camera to world is given; and the next frame's."""
         assert self._size is not None
         image, frame = block.frames[number].image, number // block.stride
-        height, width = image.shape[:2]
-        disparity = cv2.resize(window.final.disparities[0][0, frame, ..., 0].numpy(), (width, height))
+        size = image.shape[:2]
+        disparity = resize_disparity(window.final.disparities[0][0, frame, ..., 0].numpy(), size)
         initial = None
         if self._config.refine != "none":
-            initial = cv2.resize(window.initial.disparities[0][0, frame, ..., 0].numpy(), (width, height))
+            initial = resize_disparity(window.initial.disparities[0][0, frame, ..., 0].numpy(), size)
             initial *= np.median(disparity) / np.median(initial)
         flow = moving = None
         following, motions = pose, len(window.final.poses[0]) // 2
@@ -237,20 +238,18 @@ class Predictor:
                 depth = tf.repeat(window.final.disparities[0][:, frame : frame + 1], 2, axis=1)
                 seen = depth, tf.constant(motion, tf.float32), window.final.intrinsics
                 found = self._next_flow(images, *seen, self._config.refine != "none" and not window.reason).numpy()
-            ratio = np.array([width / found.shape[1], height / found.shape[0]], np.float32)
-            flow = cv2.resize(found, (width, height)) * ratio
+            flow = resize_flow(found, size)
         if number < len(block.frames) - block.stride:
-            moves = window.moving[frame].astype(np.uint8)
-            moving = cv2.resize(moves, (width, height), interpolation=cv2.INTER_NEAREST) > 0
+            moving = resize_mask(window.moving[frame], size)
         said = FramePrediction(
             image=image,
             disparity=disparity,
             initial_disparity=initial,
-            confidence=cv2.resize(window.confidence[frame], (width, height)),
+            confidence=cv2.resize(window.confidence[frame], size[::-1]),
             flow=flow,
             moving=moving,
             pose=pose,
-            intrinsics=resize_intrinsics(window.final.intrinsics[0], self._size, (height, width)).numpy(),
+            intrinsics=resize_intrinsics(window.final.intrinsics[0], self._size, size).numpy(),
             reason=window.reason,
         )
         return said, following

@@ -13,13 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from glnet_tf.data.datasets.folder import DEPTH_SCALE
 from glnet_tf.data.files.arrays import write_depth_png, write_flo
 from glnet_tf.data.files.trajectories import write_kitti_trajectory, write_tum_trajectory
 from glnet_tf.files import append_json_line, check_settings, read_json, read_json_lines, write_json, write_npz
+from glnet_tf.geometry.resize import resize_disparity, resize_flow
 from glnet_tf.inference.predictions import Prediction
 from glnet_tf.metrics.trajectory import chained
 from glnet_tf.visualization.page import MOST_FRAMES, ReportFrame, as_jpeg
@@ -81,10 +81,8 @@ class RefinedFolder:
           final: the refined prediction.
           pictures: from before_and_after.
         """
-        height, width = size
-        scale = np.array([width / final.flow.shape[1], height / final.flow.shape[0]], np.float32)
         self.write_depth(label, size, final.disparity)
-        write_flo(self._file("flow", label, ".flo"), cv2.resize(final.flow, (width, height)) * scale)
+        write_flo(self._file("flow", label, ".flo"), resize_flow(final.flow, size))
         names = list(CAPTIONS)
         rows = [names[i : i + 2] for i in range(0, len(names), 2)]
         sheet = tile([[pictures[x] for x in row] for row in rows], [[CAPTIONS[x] for x in row] for row in rows])
@@ -96,7 +94,7 @@ class RefinedFolder:
 
     def write_depth(self, label: str, size: tuple[int, int], disparity: np.ndarray) -> None:
         """Writes the depth of one frame at the size (H, W)."""
-        depth = 1 / cv2.resize(disparity, size[::-1])
+        depth = 1 / resize_disparity(disparity, size)
         write_npz(self._file("depth", label, ".npz"), depth=depth.astype(np.float32))
         write_depth_png(self._file("depth", label, ".png"), depth, DEPTH_SCALE)
 

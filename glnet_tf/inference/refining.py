@@ -15,6 +15,7 @@ from glnet_tf.data.files.trajectories import read_trajectory
 from glnet_tf.data.source import Source
 from glnet_tf.files import write_json
 from glnet_tf.geometry.camera import pixel_grid
+from glnet_tf.geometry.resize import resize_mask
 from glnet_tf.inference.predictions import MIDDLE, Prediction, prediction_of
 from glnet_tf.inference.refined import RefinedFolder, before_and_after
 from glnet_tf.inference.task import Task
@@ -146,9 +147,7 @@ def errors_by_stage(
         prediction = prediction_of(said, i, frame)
         errors[name] = snippet_errors(truth, *prediction.as_judged())
         if np.any(truth.moving):
-            height, width = prediction.disparity.shape
-            truly = np.asarray(truth.moving)[..., 0].astype(np.float32)
-            moves = cv2.resize(truly, (width, height), interpolation=cv2.INTER_NEAREST) > 0
+            moves = resize_mask(np.asarray(truth.moving)[..., 0] > 0, prediction.disparity.shape)
             errors[name]["epipolar_px"] = epipolar_error(prediction, ~moves)
             said_to_move = moving[i, frame, ..., 0].numpy() > 0
             if name == list(stages)[-1]:

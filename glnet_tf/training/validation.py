@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Callable
 
-import cv2
 import numpy as np
 import tensorflow as tf
 
 from glnet_tf.config import DataConfig, LossConfig
 from glnet_tf.data.pipeline import batches
 from glnet_tf.data.source import Source
+from glnet_tf.geometry.resize import resize_disparity, resize_flow
 from glnet_tf.losses.objective import LossWeights, objective
 from glnet_tf.metrics.depth import MAX_DEPTH, MIN_DEPTH, best_constant_abs_rel, depth_metrics
 from glnet_tf.metrics.flow import flow_metrics
@@ -76,21 +76,19 @@ def snippet_errors(truth: GroundTruth, disparity: np.ndarray, flow: np.ndarray, 
       pose: [4, 4] T from the middle frame to the next.
     """
     row: dict[str, float] = {}
-    height, width = truth.depth.shape[:2]
+    size = truth.depth.shape[:2]
+    depth = 1 / resize_disparity(disparity, size)
     if np.any((truth.depth > MIN_DEPTH) & (truth.depth < MAX_DEPTH)):
-        depth = depth_metrics(truth.depth[..., 0], 1 / cv2.resize(disparity, (width, height)))
-        row.update(depth_abs_rel=depth.abs_rel, depth_rmse=depth.rmse, depth_delta1=depth.delta1)
+        found = depth_metrics(truth.depth[..., 0], depth)
+        row.update(depth_abs_rel=found.abs_rel, depth_rmse=found.rmse, depth_delta1=found.delta1)
         row["depth_abs_rel_constant"] = best_constant_abs_rel([truth.depth[..., 0]])
         moving = np.asarray(truth.moving)[..., 0] > 0
         if np.any(moving & (truth.depth[..., 0] < MAX_DEPTH)):
-            scaled = 1 / cv2.resize(disparity, (width, height))
-            row["depth_abs_rel_moving"] = depth_metrics(
-                truth.depth[..., 0], scaled, scale=depth.scale, mask=moving
-            ).abs_rel
+            of_moving = depth_metrics(truth.depth[..., 0], depth, scale=found.scale, mask=moving)
+            row["depth_abs_rel_moving"] = of_moving.abs_rel
     if np.any(truth.flow_valid > 0):
         known = truth.flow_valid[..., 0] > 0
-        scale = np.array([width / flow.shape[1], height / flow.shape[0]], np.float32)
-        row["flow_epe"], row["flow_f1"] = flow_metrics(truth.flow, cv2.resize(flow, (width, height)) * scale, known)
+        row["flow_epe"], row["flow_f1"] = flow_metrics(truth.flow, resize_flow(flow, size), known)
         row["flow_epe_zero"] = flow_metrics(truth.flow, np.zeros_like(truth.flow), known)[0]
     if np.any(truth.poses):
         for suffix, motion in (("", pose), ("_straight", STRAIGHT_AHEAD)):
