@@ -16,16 +16,72 @@ def setting(default: Any, text: str, *, choices: tuple | None = None, low: float
     return dataclasses.field(default=default, metadata={"help": text, "choices": choices, "low": low})
 
 
+def nested(kind: type) -> Any:
+    """A dataclass field that is a configuration itself, whose fields are flags of their own names."""
+    return dataclasses.field(default_factory=kind, metadata={"nested": kind})
+
+
 class Checked:
-    """Base that checks every field against its choices and smallest value when the configuration is made."""
+    """Base that checks every field against its type, choices and smallest value when the configuration is made.
+
+    A whole number is taken where any number is expected.
+    """
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            if "nested" in field.metadata:
+                continue
             value, choices, low = getattr(self, field.name), field.metadata["choices"], field.metadata["low"]
+            kind = KINDS[str(field.type)]
+            if kind is float and type(value) is int:
+                value = float(value)
+                object.__setattr__(self, field.name, value)
+            if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+                raise ConfigError(f"--{field.name}={value!r}: expected {NAMES[kind]}")
             if choices is not None and value not in choices:
                 raise ConfigError(f"--{field.name}={value}: expected one of {', '.join(map(str, choices))}")
             if low is not None and not value >= low:
                 raise ConfigError(f"--{field.name}={value}: expected at least {low}")
+
+
+KINDS = {kind.__name__: kind for kind in (str, int, float, bool)}
+NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+
+
+@dataclasses.dataclass(frozen=True)
+class KittiConfig(Checked):
+    """What of KITTI is read."""
+
+    kitti_camera: str = setting("left", "colour cameras of KITTI raw that are used", choices=("left", "right", "both"))
+    depth_dir: str = setting("", "folder of KITTI's improved depth (holds train/ and val/); empty: the LiDAR's own")
+    lidar_depth: str = setting(
+        "camera",
+        "depth of a LiDAR point: camera (z of the camera, as everywhere here) or velodyne (ahead of the LiDAR, 0.27 m "
+        "more, as in the published tables)",
+        choices=("camera", "velodyne"),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class StreetConfig(Checked):
+    """The rendered streets."""
+
+    street_frames: int = setting(60, "rendered frames per street", low=3)
+    streets: int = setting(8, "number of rendered streets", low=1)
+    validation_streets: int = setting(0, "further streets, rendered only for validation", low=0)
+    street_style: str = setting(
+        "town",
+        "look of the rendered streets; highway: bare road; mixed: each a town or country road, by a camera of its own "
+        "focal length, height and pitch",
+        choices=("town", "country", "highway", "mixed"),
+    )
+    street_traffic: str = setting(
+        "passing",
+        "vehicles ahead on the rendered streets: passing (they come and go), escort (they keep the camera's speed) or "
+        "jam (the camera stands)",
+        choices=("passing", "escort", "jam"),
+    )
+    street_seed: int = setting(0, "seed of the first street; street i has seed street_seed + i", low=0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,14 +97,6 @@ class DataConfig(Checked):
     split: str = setting("", "scenes or sequences to use, separated by commas; empty: all")
     holdout_frames: int = setting(0, "frames at the end of a scene left out of training, for validation", low=0)
     holdout_scenes: str = setting("", "scenes that holdout_frames is meant for, separated by commas; empty: all")
-    kitti_camera: str = setting("left", "colour cameras of KITTI raw that are used", choices=("left", "right", "both"))
-    depth_dir: str = setting("", "folder of KITTI's improved depth (holds train/ and val/); empty: the LiDAR's own")
-    lidar_depth: str = setting(
-        "camera",
-        "depth of a LiDAR point: camera (z of the camera, as everywhere here) or velodyne (ahead of the LiDAR, 0.27 m "
-        "more, as in the published tables)",
-        choices=("camera", "velodyne"),
-    )
     min_parallax: float = setting(
         -1.0,
         "parallax between neighbouring frames, thousandths of the image's width, below which a training snippet is "
@@ -67,29 +115,15 @@ class DataConfig(Checked):
         low=0.0,
     )
     flip: bool = setting(True, "mirror half of the snippets left to right")
-    colour: float = setting(0.2, "largest relative change of brightness, contrast and saturation; 0: none", low=0.0)
+    colour: float = setting(0.4, "largest relative change of brightness, contrast and saturation; 0: none", low=0.0)
     zoom: float = setting(
         0.0,
         "cut a random part, at least 1 / (1 + zoom) as high and wide, out of a snippet; 0: none; only where K is "
         "given or predicted",
         low=0.0,
     )
-    street_frames: int = setting(60, "rendered frames per street (dataset street)", low=3)
-    streets: int = setting(8, "number of rendered streets (dataset street)", low=1)
-    validation_streets: int = setting(0, "further streets, rendered only for validation (dataset street)", low=0)
-    street_style: str = setting(
-        "town",
-        "look of the rendered streets; highway: bare road; mixed: each a town or country road, by a camera of its own "
-        "focal length, height and pitch",
-        choices=("town", "country", "highway", "mixed"),
-    )
-    street_traffic: str = setting(
-        "passing",
-        "vehicles ahead on the rendered streets: passing (they come and go), escort (they keep the camera's speed) or "
-        "jam (the camera stands)",
-        choices=("passing", "escort", "jam"),
-    )
-    street_seed: int = setting(0, "seed of the first street; street i has seed street_seed + i", low=0)
+    kitti: KittiConfig = nested(KittiConfig)
+    street: StreetConfig = nested(StreetConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -136,7 +170,7 @@ class ModelConfig(Checked):
     """The networks. A run folder remembers these; they cannot change when it is resumed."""
 
     encoder: str = setting(
-        "resnet18", "backbone of DepthNet and FlowNet", choices=("resnet18", "resnet50", "efficientnet_lite0")
+        "efficientnet_lite0", "backbone of DepthNet and FlowNet", choices=("resnet18", "resnet50", "efficientnet_lite0")
     )
     encoder_weights: str = setting(
         "auto",
@@ -144,13 +178,13 @@ class ModelConfig(Checked):
         "the path of a checkpoint (resnet18: torchvision's .pth), auto (imagenet, but none for resnet18)",
     )
     flow_net: str = setting(
-        "stacked",
+        "pwc",
         "FlowNet: stacked (the paper's: two frames stacked), matching (by the features' likeness, even untrained) or "
         "pwc (cost volumes from coarse to fine, for --virtual_steps); with the last two CameraNet reads the flow",
         choices=("stacked", "matching", "pwc"),
     )
     camera_net: str = setting(
-        "regressed",
+        "solved",
         "camera motion: regressed (the paper's: by CameraNet) or solved (from the flow by epipolar geometry, which "
         "CameraNet corrects)",
         choices=("regressed", "solved"),
@@ -171,11 +205,11 @@ class LossConfig(Checked):
     photometric: float = setting(1.0, "weight of the adaptive photometric loss", low=0.0)
     structure: float = setting(0.01, "weight of the multi-view 3D structure consistency", low=0.0)
     epipolar: float = setting(0.1, "weight of the epipolar loss", low=0.0)
-    depth_smoothness: float = setting(0.5, "weight of the edge-aware depth smoothness", low=0.0)
-    flow_smoothness: float = setting(0.2, "weight of the edge-aware flow smoothness", low=0.0)
+    depth_smoothness: float = setting(0.02, "weight of the edge-aware depth smoothness", low=0.0)
+    flow_smoothness: float = setting(0.1, "weight of the edge-aware flow smoothness", low=0.0)
     consistency: float = setting(0.2, "weight of the forward-backward flow consistency", low=0.0)
     triangulation: float = setting(
-        0.0, "weight of the agreement of depth with what flow and motion triangulate (not in the paper)", low=0.0
+        0.5, "weight of the agreement of depth with what flow and motion triangulate (not in the paper)", low=0.0
     )
     evidence: float = setting(
         0.0, "weight, in refinement, of the agreement of depth with evidence (not in the paper)", low=0.0
@@ -183,7 +217,7 @@ class LossConfig(Checked):
     alpha: float = setting(0.85, "share of SSIM in the photometric distance", low=0.0)
     epipolar_distance: str = setting("sampson", "form of the epipolar residual", choices=("sampson", "algebraic"))
     epipolar_camera: bool = setting(
-        True,
+        False,
         "whether the epipolar loss trains the camera too; otherwise it holds the flow to the camera, not the reverse",
     )
     epipolar_mask: bool = setting(False, "restrict the epipolar loss to pixels whose flow agrees with the rigid flow")
@@ -193,9 +227,7 @@ class LossConfig(Checked):
 
 
 # What refinement minimises, chosen on real video with truth.
-REFINEMENT_LOSS = LossConfig(
-    evidence=0.5, depth_smoothness=0.1, flow_smoothness=0.1, epipolar_camera=False, epipolar_mask=True, rigid_mask=True
-)
+REFINEMENT_LOSS = LossConfig(triangulation=0, evidence=0.5, depth_smoothness=0.1, epipolar_mask=True, rigid_mask=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,7 +239,7 @@ class TrainingConfig(Checked):
     )
     xla: bool = setting(False, "let XLA compile what it can of the graphs; for GPUs")
     weights: str = setting(
-        "",
+        "kitti-lite",
         "what the networks of a new run start from: street-lite or kitti-lite, which ship, a file of tools/export.py "
         "--format=weights, or another run's folder; empty: encoder_weights",
     )
@@ -217,28 +249,30 @@ class TrainingConfig(Checked):
         "proves about single frames, found once and kept in cache_dir",
         choices=("none", "evidence"),
     )
-    steps: int = setting(100_000, "training steps in all, resumed ones and virtual_steps included", low=1)
+    steps: int = setting(2000, "training steps in all, resumed ones and virtual_steps included", low=1)
     virtual_steps: int = setting(
         0, "first steps, in which FlowNet alone learns from frames that a made-up camera motion has moved", low=0
     )
     learning_rate: float = setting(2e-4, "Adam's learning rate", low=0.0)
     flow_rate: float = setting(
-        1.0,
+        0.0,
         "learning rate of FlowNet, relative to learning_rate; 0: it stays as it starts, and a step takes less time",
         low=0.0,
     )
-    camera_rate: float = setting(1.0, "learning rate of CameraNet, relative to learning_rate", low=0.0)
-    intrinsics_rate: float = setting(10.0, "learning rate of a learned K, relative to learning_rate", low=0.0)
+    camera_rate: float = setting(0.0, "learning rate of CameraNet, relative to learning_rate", low=0.0)
+    intrinsics_rate: float = setting(100.0, "learning rate of a learned K, relative to learning_rate", low=0.0)
     ramp_steps: int = setting(100, "steps over which the learning rate rises to its value", low=1)
     decay_start: float = setting(
-        0.75, "share of the steps after which the learning rate falls (cosine, to 5 %)", low=0.0
+        0.3, "share of the steps after which the learning rate falls (cosine, to 5 %)", low=0.0
     )
-    warmup_steps: int = setting(500, "steps in which both branches of the photometric loss are trained", low=0)
-    rigid_floor: float = setting(0.1, "share of the two-branch loss that remains after the warm-up", low=0.0)
+    warmup_steps: int = setting(0, "steps in which both branches of the photometric loss are trained", low=0)
+    two_branch_floor: float = setting(
+        0.6, "weight of the two-branch photometric loss that remains after the warm-up", low=0.0
+    )
     gradient_clip: float = setting(10.0, "largest length of the whole gradient", low=0.0)
     seed: int = setting(0, "seed of initialisation, shuffling and augmentation", low=0)
     summary_steps: int = setting(200, "steps between TensorBoard pictures", low=1)
-    checkpoint_steps: int = setting(500, "steps between checkpoints and validations", low=1)
+    checkpoint_steps: int = setting(200, "steps between checkpoints and validations", low=1)
     validation_snippets: int = setting(32, "snippets per validation", low=1)
     distribute: str = setting(
         "off",
@@ -278,10 +312,12 @@ class RefinementConfig(Checked):
         "where pft starts: snippet (each from the trained weights) or sequence (each from those of the one before)",
         choices=("snippet", "sequence"),
     )
-    pft_depth_rate: float = setting(4e-5, "pft: Adam's learning rate of DepthNet", low=0.0)
-    pft_flow_rate: float = setting(0.0, "pft: Adam's learning rate of FlowNet", low=0.0)
-    pft_camera_rate: float = setting(0.0, "pft: Adam's learning rate of CameraNet", low=0.0)
-    pft_intrinsics_rate: float = setting(0.0, "pft: Adam's learning rate of a learned K", low=0.0)
+    pft_rate: float = setting(4e-5, "pft: Adam's learning rate of DepthNet", low=0.0)
+    pft_others: float = setting(
+        0.0,
+        "pft: learning rate of FlowNet, CameraNet and a learned K, relative to pft_rate; 0: DepthNet alone",
+        low=0.0,
+    )
     oft_depth_rate: float = setting(0.005, "oft: change of log depth per iteration", low=0.0)
     oft_flow_rate: float = setting(
         0.0,
@@ -292,7 +328,7 @@ class RefinementConfig(Checked):
     oft_intrinsics_rate: float = setting(
         0.002, "oft: relative change of a K that was not given, per iteration", low=0.0
     )
-    both_branches: float = setting(
+    two_branch_weight: float = setting(
         0.1, "share of the photometric loss that refines both branches everywhere, not the better one only", low=0.0
     )
     prior: float = setting(0.01, "oft: weight of the squared distance from the networks' outputs", low=0.0)

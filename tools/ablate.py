@@ -31,7 +31,12 @@ def main() -> None:
     from glnet_tf.experiments.ablation import Ablation, as_markdown, run_all
     from glnet_tf.files import make_folder, write_json
 
-    unseen = dataclasses.replace(data, split="", holdout_frames=0, street_seed=TEST_SEED, streets=TEST_STREETS)
+    unseen = dataclasses.replace(
+        data,
+        split="",
+        holdout_frames=0,
+        street=dataclasses.replace(data.street, street_seed=TEST_SEED, streets=TEST_STREETS),
+    )
     tests = {}
     for entry in flags.FLAGS.test:
         kind, _, folder = entry.partition("=")

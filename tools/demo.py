@@ -14,7 +14,7 @@ from absl import flags
 from flagging import config_from_flags, define, run
 from PIL import Image
 
-from glnet_tf.config import DataConfig, LossConfig, ModelConfig, RefinementConfig, TrainingConfig
+from glnet_tf.config import DataConfig, LossConfig, ModelConfig, RefinementConfig, StreetConfig, TrainingConfig
 from glnet_tf.data.pipeline import batches
 from glnet_tf.data.source import Source
 from glnet_tf.data.sources import open_source
@@ -49,7 +49,13 @@ def main() -> None:
     data, model, loss, training = configs
     run_dir = Path(flags.FLAGS.run_dir)
     trainer = Trainer(run_dir, open_source(data, "train"), None, data, model, loss, training)
-    test = open_source(dataclasses.replace(data, street_seed=TEST_SEED, streets=TEST_STREETS), "train")
+    test = open_source(
+        dataclasses.replace(
+            data,
+            street=StreetConfig(street_seed=TEST_SEED, streets=TEST_STREETS, street_frames=data.street.street_frames),
+        ),
+        "train",
+    )
     shown = next(iter(batches(test, batch_of(data), snippets_to_show(test))))
     before = run_dir / "before.json"
     if not before.exists():

@@ -34,7 +34,9 @@ def define(*configs: Any, values: flags.FlagValues = flags.FLAGS) -> None:
     """Defines a flag for every field of configurations, or of their classes; a field that two share gets one flag."""
     for config in configs:
         for field in dataclasses.fields(config):
-            if field.name not in values:
+            if "nested" in field.metadata:
+                define(field.metadata["nested"], values=values)
+            elif field.name not in values:
                 default = getattr(config, field.name)
                 DEFINE[type(default)](field.name, default, field.metadata["help"], flag_values=values)
 
@@ -59,10 +61,13 @@ def chosen_model() -> str:
     return run_dir or weights
 
 
-def config_from_flags(config: type[Config], prefix: str = "", values: flags.FlagValues = flags.FLAGS) -> Config:
+def config_from_flags(config: type[Config], values: flags.FlagValues = flags.FLAGS) -> Config:
     """Returns a configuration with the values of the flags; raises ConfigError for a value out of range."""
-    fields = dataclasses.fields(config)  # type: ignore[arg-type]
-    return config(**{field.name: getattr(values, prefix + field.name) for field in fields})
+    given = {}
+    for field in dataclasses.fields(config):  # type: ignore[arg-type]
+        kind = field.metadata.get("nested")
+        given[field.name] = config_from_flags(kind, values=values) if kind else getattr(values, field.name)
+    return config(**given)
 
 
 def keep_memory() -> None:

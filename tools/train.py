@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 from flagging import config_from_flags, define, run
 
 from glnet_tf.config import DataConfig, LossConfig, ModelConfig, TrainingConfig
 from glnet_tf.errors import ConfigError
+
+if TYPE_CHECKING:
+    from glnet_tf.training.checkpoints import Architecture
 
 define(DataConfig, ModelConfig, LossConfig, TrainingConfig)
 flags.DEFINE_float(
@@ -20,8 +24,7 @@ flags.DEFINE_string(
 
 
 def main() -> None:
-    configs = [config_from_flags(config) for config in (DataConfig, ModelConfig, LossConfig, TrainingConfig)]
-    data, model, loss, training = configs
+    weights = configurations()[-1].weights
     if not flags.FLAGS.run_dir:
         raise ConfigError("--run_dir is missing: expected the folder that the run is to fill")
     # TensorFlow takes seconds to import: only once the flags are known to be right.
@@ -31,17 +34,20 @@ def main() -> None:
     from glnet_tf.training.depth_trainer import DepthTrainer
     from glnet_tf.training.distribution import joined
     from glnet_tf.training.trainer import Trainer
+    from glnet_tf.training.weights import architecture_of_weights
 
+    if weights:
+        adopt(architecture_of_weights(weights))
+    data, model, loss, training = configurations()
     if training.xla:
         tf.config.optimizer.set_jit("autoclustering")
     with joined(training.distribute) as distribution:
         source = open_source(data, "train")
         validation = None
-        if data.validation_streets:
-            seed = data.street_seed + data.streets
-            validation = open_source(
-                dataclasses.replace(data, street_seed=seed, streets=data.validation_streets), "train"
-            )
+        if data.street.validation_streets:
+            seed = data.street.street_seed + data.street.streets
+            further = dataclasses.replace(data.street, street_seed=seed, streets=data.street.validation_streets)
+            validation = open_source(dataclasses.replace(data, street=further), "train")
         elif data.holdout_frames:
             validation = open_source(data, "validation")
         if training.teacher == "evidence":
@@ -49,6 +55,19 @@ def main() -> None:
             DepthTrainer(flags.FLAGS.run_dir, source, validation, data, model, smoothness, training, scale).run()
         else:
             Trainer(flags.FLAGS.run_dir, source, validation, data, model, loss, training, distribution).run()
+
+
+def configurations() -> list[Any]:
+    return [config_from_flags(config) for config in (DataConfig, ModelConfig, LossConfig, TrainingConfig)]
+
+
+def adopt(architecture: Architecture) -> None:
+    """Lets weights bring their networks and their size along, where no flag says otherwise."""
+    known = {"image_height": architecture.image_height, "image_width": architecture.image_width}
+    known |= {name: getattr(architecture.model, name) for name in ("encoder", "flow_net", "camera_net")}
+    for name, value in known.items():
+        if flags.FLAGS[name].using_default_value:
+            flags.FLAGS.set_default(name, value)
 
 
 if __name__ == "__main__":

@@ -276,14 +276,14 @@ def _splits(config: DataConfig, kinds: Sequence[str], roots: Sequence[str]) -> l
 
 def _open_one(kind: str, root: str, split: str, config: DataConfig, part: str) -> Source:
     if kind == "street":
-        seeds = range(config.street_seed, config.street_seed + config.streets)
+        seeds = range(config.street.street_seed, config.street.street_seed + config.street.streets)
         return StreetSource(
             seeds,
-            config.street_frames,
+            config.street.street_frames,
             config.image_height,
             config.image_width,
-            config.street_style,
-            config.street_traffic,
+            config.street.street_style,
+            config.street.street_traffic,
             stride=config.stride,
             holdout_frames=config.holdout_frames,
             part=part,

@@ -72,7 +72,7 @@ class Ablation:
         models = [self._started(seed) for seed in range(seeds)]
         self._starts = [model.get_weights() for model in models]
         self._model = models[0]
-        self._weights = loss_weights(loss, both=1.0, made=partial(tf.Variable, trainable=False))
+        self._weights = loss_weights(loss, two_branch=1.0, made=partial(tf.Variable, trainable=False))
         self._optimizers = training_optimizers(self._model, training)
         signature = snippet_signature(data.image_height, data.image_width)
         self._steps = {
@@ -81,12 +81,12 @@ class Ablation:
                 self._optimizers,
                 self._weights,
                 loss,
-                training if adaptive else dataclasses.replace(training, rigid_floor=1.0),
+                training if adaptive else dataclasses.replace(training, two_branch_floor=1.0),
                 signature,
             )
             for adaptive in (True, False)
         }
-        constant_share = self._weights._replace(both=tf.constant(refinement.both_branches))
+        constant_share = self._weights._replace(two_branch=tf.constant(refinement.two_branch_weight))
         self._refiner = Refiner(self._model, loss, refinement, weights=constant_share)
 
     def run(self, left_out: str, seed: int) -> dict[str, dict[str, dict[str, float]]]:

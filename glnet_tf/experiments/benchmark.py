@@ -12,7 +12,7 @@ from typing import Any, Callable
 import numpy as np
 import tensorflow as tf
 
-from glnet_tf.config import DataConfig, LossConfig, ModelConfig, RefinementConfig, TrainingConfig
+from glnet_tf.config import DataConfig, LossConfig, ModelConfig, RefinementConfig, StreetConfig, TrainingConfig
 from glnet_tf.data.datasets.folder import FolderSource
 from glnet_tf.data.datasets.records import RecordsSource
 from glnet_tf.data.files.records import write_records
@@ -53,7 +53,9 @@ def interleaved(runs: dict[str, Run], repeats: int) -> dict[str, float]:
 
 def street_batch(model: ModelConfig, data: DataConfig) -> tuple[GLNet, Snippet]:
     """Returns a model and one batch of rendered street for it."""
-    street = dataclasses.replace(data, dataset="street", streets=1, street_frames=data.batch_size + 2)
+    street = dataclasses.replace(
+        data, dataset="street", street=StreetConfig(streets=1, street_frames=data.batch_size + 2)
+    )
     source = open_source(street, "all")
     config = decide(model, source)
     built = Architecture(config, data.image_height, data.image_width, source.cameras, source.shapes).build()
@@ -74,7 +76,7 @@ def networks_only(model: GLNet, signature: Snippet) -> Run:
 
 def losses_only(loss: LossConfig, term: str | None = None) -> Run:
     """Returns the objective, or one of its terms, and its gradient with respect to the predictions."""
-    weights = loss_weights(loss, both=1.0)
+    weights = loss_weights(loss, two_branch=1.0)
 
     def run(snippet: Snippet, predictions: Predictions) -> list[tf.Tensor]:
         with tf.GradientTape() as tape:
@@ -91,7 +93,7 @@ def training_times(model: ModelConfig, data: DataConfig, loss: LossConfig, repea
     glnet, snippet = street_batch(model, data)
     training = TrainingConfig()
     signature = snippet_signature(data.image_height, data.image_width)
-    weights = loss_weights(loss, both=1.0, made=lambda x: tf.Variable(x, trainable=False))
+    weights = loss_weights(loss, two_branch=1.0, made=lambda x: tf.Variable(x, trainable=False))
     step = make_train_step(glnet, training_optimizers(glnet, training), weights, loss, training, signature)
     networks, losses = networks_only(glnet, signature), losses_only(loss)
     predictions = glnet(snippet)
@@ -120,7 +122,7 @@ def scaling(model: ModelConfig, data: DataConfig, loss: LossConfig, repeats: int
       seconds: one for each of SIZES; per_megapixel and fixed: of the line; largest_deviation: from it, relative.
     """
     training = TrainingConfig()
-    weights = loss_weights(loss, both=1.0, made=lambda x: tf.Variable(x, trainable=False))
+    weights = loss_weights(loss, two_branch=1.0, made=lambda x: tf.Variable(x, trainable=False))
     batch_of = {}
     for height, width, count in SIZES:
         sized = dataclasses.replace(data, image_height=height, image_width=width, batch_size=count)

@@ -34,7 +34,7 @@ def adapt(task: Task, folder: Path) -> None:
     if manager.latest_checkpoint is not None:
         checkpoint.restore(manager.latest_checkpoint).assert_existing_objects_matched()
         passed = int(manager.latest_checkpoint.rpartition("-")[2])
-    weights = loss_weights(task.loss, config.both_branches)
+    weights = loss_weights(task.loss, config.two_branch_weight)
     pft = ParameterRefinement(model, weights, task.loss, config, snippet_signature(*task.size))
     observe = tf.function(make_observe(model, task.size), autograph=False)
     with progress_bar(config.epochs * count, "adapting", "snippet", passed * count) as bar:

@@ -50,7 +50,7 @@ class Serving(tf.Module):
         # Not the model itself: for each of its layers Keras would trace and save graphs of its own.
         self.parameters = model.variables
         free = model.source_of_intrinsics in ("learned", "predicted")
-        refine = make_output_refinement(loss_weights(loss, config.both_branches), loss, config, free)
+        refine = make_output_refinement(loss_weights(loss, config.two_branch_weight), loss, config, free)
         height, width = (None, None) if free_size else model.image_size
         observe = make_observe(model)
 

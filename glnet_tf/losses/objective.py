@@ -52,21 +52,21 @@ class LossWeights(NamedTuple):
     consistency: tf.Tensor
     triangulation: tf.Tensor
     evidence: tf.Tensor
-    both: tf.Tensor
+    two_branch: tf.Tensor
 
 
 def loss_weights(
-    config: LossConfig, both: float, made: Callable[[float], tf.Tensor | tf.Variable] = tf.constant
+    config: LossConfig, two_branch: float, made: Callable[[float], tf.Tensor | tf.Variable] = tf.constant
 ) -> LossWeights:
     """Returns the weights of the terms, as constants or, for weights that change between steps, as variables.
 
     Args:
       config: the weights.
-      both: share of the two-branch photometric loss.
+      two_branch: share of the two-branch photometric loss.
       made: makes the tensor or variable of a number.
     """
     terms = {name: made(getattr(config, name)) for name in LossReport._fields}
-    return LossWeights(**terms, both=made(both))
+    return LossWeights(**terms, two_branch=made(two_branch))
 
 
 class Comparison(NamedTuple):
@@ -178,7 +178,7 @@ def level_terms(
     images: tf.Tensor,
     predictions: Predictions,
     level: int,
-    both: tf.Tensor,
+    two_branch: tf.Tensor,
     config: LossConfig,
     taught: Taught | None = None,
 ) -> LossReport:
@@ -188,7 +188,7 @@ def level_terms(
       images: [B, F, h, w, 3] at this level.
       predictions: GLNet's, all levels.
       level: s = 0..3.
-      both: share of the two-branch photometric loss.
+      two_branch: share of the two-branch photometric loss.
       config: constants and masks.
       taught: from taught_disparities, of this level; None: no triangulation.
     """
@@ -205,7 +205,7 @@ def level_terms(
     edges_a = Edges(*(_of_frames(split(weight, frames), first) for weight in edges))
     of_pairs = LossReport(
         photometric=adaptive_photometric_loss(
-            pair.rigid_distance, pair.rigid.valid * rigid_mask, pair.flow_distance, pair.flow_valid, both
+            pair.rigid_distance, pair.rigid.valid * rigid_mask, pair.flow_distance, pair.flow_valid, two_branch
         ),
         structure=structure_loss(pair.rigid, pair.sampled_depth, pair.rigid_visible * rigid_mask),
         epipolar=epipolar_loss(grid, pair.flow_pixels, *camera, epipolar_mask, config.epipolar_distance),
@@ -256,7 +256,7 @@ def objectives(
     """
     taught = taught_disparities(snippet.images, predictions) if config.triangulation else [None] * SCALES
     levels = [
-        level_terms(images, predictions, level, weights.both, config, taught[level])
+        level_terms(images, predictions, level, weights.two_branch, config, taught[level])
         for level, images in enumerate(image_pyramid(snippet.images))
     ]
     report = LossReport(*(tf.add_n(list(term)) / SCALES for term in zip(*levels)))

@@ -72,12 +72,12 @@ def photometric_distance(a: Moments, b: Moments, alpha: float) -> tf.Tensor:
 
 
 def adaptive_photometric_loss(
-    rigid: tf.Tensor, rigid_valid: tf.Tensor, flow: tf.Tensor, flow_valid: tf.Tensor, both: tf.Tensor
+    rigid: tf.Tensor, rigid_valid: tf.Tensor, flow: tf.Tensor, flow_valid: tf.Tensor, two_branch: tf.Tensor
 ) -> tf.Tensor:
     """Returns the mean over pixels of the smaller of two photometric distances, [B].
 
     An invalid branch never wins; a pixel with neither branch valid is left out. Where flow always wins, depth and
-    camera get no gradient from the minimum, so a share `both` of the loss trains each branch by itself (ours: all of
+    camera get no gradient from the minimum, so a share `two_branch` trains each branch by itself (ours: all of
     it during the warm-up, a small floor afterwards).
 
     Args:
@@ -85,12 +85,12 @@ def adaptive_photometric_loss(
       rigid_valid: [B, H, W, 1] 1.0 where p_rig is valid.
       flow: [B, H, W, 1] s(I_a, I_b<p_flow>).
       flow_valid: [B, H, W, 1] 1.0 where p_flow is valid.
-      both: scalar in [0, 1].
+      two_branch: scalar in [0, 1].
     """
     smaller = tf.where(rigid_valid * flow_valid > 0, tf.minimum(rigid, flow), tf.where(rigid_valid > 0, rigid, flow))
     adaptive = masked_mean(smaller, tf.maximum(rigid_valid, flow_valid))
     separate = (masked_mean(rigid, rigid_valid) + masked_mean(flow, flow_valid)) / 2
-    return (1 - both) * adaptive + both * separate
+    return (1 - two_branch) * adaptive + two_branch * separate
 
 
 def rigid_wins(rigid: tf.Tensor, rigid_valid: tf.Tensor, flow: tf.Tensor, flow_valid: tf.Tensor) -> tf.Tensor:

@@ -49,12 +49,7 @@ class ParameterRefinement:
     def __init__(
         self, model: GLNet, weights: LossWeights, loss: LossConfig, config: RefinementConfig, signature: Snippet
     ):
-        rates = (
-            config.pft_depth_rate,
-            config.pft_flow_rate,
-            config.pft_camera_rate,
-            config.pft_intrinsics_rate,
-        )
+        rates = (config.pft_rate, *[config.pft_rate * config.pft_others] * 3)
         groups = model.variable_groups(rates)
         optimizers = make_optimizers(rates, groups)
         self._moments = [variable for optimizer in optimizers for variable in optimizer.variables()]

@@ -95,7 +95,7 @@ class Refiner:
         self.size = size or model.image_size
         self.image_size = image_size or self.size
         signature, given = snippet_signature(*self.size, frames), snippet_signature(*self.image_size, frames)
-        weights = weights or loss_weights(loss, config.both_branches)
+        weights = weights or loss_weights(loss, config.two_branch_weight)
         self.observe = tf.function(make_observe(model, self.size), input_signature=[given], autograph=False)
         self._pft = None
         if config.refine in ("pft", "both"):

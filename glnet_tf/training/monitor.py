@@ -52,14 +52,15 @@ SIGNS = (
         "disparity_spread",
         0.02,
         "relative standard deviation of inverse depth",
-        "depth has become flat; raise --warmup_steps or --rigid_floor, or lower --depth_smoothness, and train anew",
+        "depth has become flat; raise --warmup_steps or --two_branch_floor, or lower --depth_smoothness, and train "
+        "anew",
     ),
     Sign(
         "translation",
         1e-4,
         "camera translation over mean depth",
-        "the camera is predicted to stand still; raise --warmup_steps or --rigid_floor and train anew, or, if it does "
-        "stand still in the videos, leave those frames out or raise --stride",
+        "the camera is predicted to stand still; raise --warmup_steps or --two_branch_floor and train anew, or, if it "
+        "does stand still in the videos, leave those frames out or raise --stride",
     ),
 )
 

@@ -34,7 +34,7 @@ class LearningRate(tf.keras.optimizers.schedules.LearningRateSchedule):
         return {"rate": self.rate, "config": self.config}
 
 
-def both_share(step: tf.Tensor, config: TrainingConfig) -> tf.Tensor:
-    """Returns the share of the two-branch photometric loss: from 1 down to `rigid_floor` over `warmup_steps`."""
+def two_branch_weight(step: tf.Tensor, config: TrainingConfig) -> tf.Tensor:
+    """Returns the share of the two-branch photometric loss: from 1 down to `two_branch_floor` over `warmup_steps`."""
     remaining = 1 - tf.cast(step, tf.float32) / max(config.warmup_steps, 1)
-    return config.rigid_floor + (1 - config.rigid_floor) * tf.clip_by_value(remaining, 0, 1)
+    return config.two_branch_floor + (1 - config.two_branch_floor) * tf.clip_by_value(remaining, 0, 1)

@@ -17,7 +17,7 @@ from glnet_tf.structures import MIDDLE, LossReport, Snippet
 from glnet_tf.training.distribution import Distribution
 from glnet_tf.training.monitor import Vitals, vitals
 from glnet_tf.training.precision import LossScale
-from glnet_tf.training.schedule import LearningRate, both_share
+from glnet_tf.training.schedule import LearningRate, two_branch_weight
 
 
 class VirtualResult(NamedTuple):
@@ -81,7 +81,7 @@ def make_train_step(
 
     @tf.function(input_signature=[signature], autograph=False)
     def step(snippet: Snippet) -> StepResult:
-        weights.both.assign(both_share(optimizers[0].iterations, training))
+        weights.two_branch.assign(two_branch_weight(optimizers[0].iterations, training))
         return distribution.run(of_replica, snippet)
 
     return step

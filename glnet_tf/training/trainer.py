@@ -98,7 +98,7 @@ class Trainer:
 
         tf.keras.utils.set_random_seed(training.seed)
         # Variables, so that a change of weight never traces the step again.
-        weights = loss_weights(loss, both=1.0, made=partial(tf.Variable, trainable=False))
+        weights = loss_weights(loss, two_branch=1.0, made=partial(tf.Variable, trainable=False))
         signature = snippet_signature(data.image_height, data.image_width)
         with self._distribution.scope():
             with layer_precision(training.mixed_precision):

@@ -23,7 +23,7 @@ NEXT = PAIRS.index((1, 2))
 
 def make_objective(weights: LossWeights, loss: LossConfig) -> Callable[[Snippet, Predictions], tf.Tensor]:
     """Returns the compiled objective in its final form, the minimum alone, whatever the state of the warm-up."""
-    final = weights._replace(both=tf.constant(0.0))
+    final = weights._replace(two_branch=tf.constant(0.0))
     return tf.function(lambda snippet, predictions: objective(snippet, predictions, final, loss)[0], autograph=False)
 
 

@@ -16,7 +16,7 @@ import tensorflow as tf
 from glnet_tf.errors import CheckpointError
 from glnet_tf.files import read_bytes, write_bytes
 from glnet_tf.models.glnet import GLNet
-from glnet_tf.training.checkpoints import Architecture, architecture_of, load_run
+from glnet_tf.training.checkpoints import Architecture, architecture_of, load_run, read_architecture
 from glnet_tf.training.devices import share_memory
 
 SHIPPED = Path(__file__).resolve().parents[1] / "weights"
@@ -46,17 +46,16 @@ def load_model(place: str | Path, which: str = "best") -> tuple[GLNet, Architect
       CheckpointError: there is no such model, or its file is damaged.
     """
     share_memory()
-    known = shipped()
-    if str(place) in known:
-        return _read(SHIPPED / f"{place}{SUFFIX}", known[str(place)])
-    if Path(place).is_dir():
+    if Path(place).is_dir() and str(place) not in shipped():
         return load_run(Path(place), which)
-    if Path(place).suffix == SUFFIX:
-        return _read(Path(place))
-    names = ", ".join(known) or "none"
-    raise CheckpointError(
-        f"{place}: not a run folder, a file of weights (*{SUFFIX}) or the name of weights that ship ({names}); give one"
-    )
+    return _read(*_place(place))
+
+
+def architecture_of_weights(place: str | Path) -> Architecture:
+    """Returns the architecture of a trained model, see load_model, without its variables."""
+    if Path(place).is_dir() and str(place) not in shipped():
+        return read_architecture(Path(place))
+    return _parsed(*_place(place))[0]
 
 
 def start_from(model: GLNet, architecture: Architecture, place: str | Path) -> None:
@@ -116,8 +115,21 @@ def weights_digest(model: GLNet) -> str:
     return digest.hexdigest()[:16]
 
 
-def _read(file: Path, digest: str = "") -> tuple[GLNet, Architecture]:
-    """Returns the model of a file, whose SHA-256 is to be `digest`."""
+def _place(name: str | Path) -> tuple[Path, str]:
+    """The file of weights that ship, or of a user's own, and the SHA-256 that it is to have; empty: any."""
+    known = shipped()
+    if str(name) in known:
+        return SHIPPED / f"{name}{SUFFIX}", known[str(name)]
+    if Path(name).suffix == SUFFIX:
+        return Path(name), ""
+    names = ", ".join(known) or "none"
+    raise CheckpointError(
+        f"{name}: not a run folder, a file of weights (*{SUFFIX}) or the name of weights that ship ({names}); give one"
+    )
+
+
+def _parsed(file: Path, digest: str) -> tuple[Architecture, str, dict[str, np.ndarray]]:
+    """The architecture, licence and arrays of a file."""
     content = read_bytes(file)
     if digest and hashlib.sha256(content).hexdigest() != digest:
         raise CheckpointError(f"{file}: damaged: its SHA-256 is not that of {SUMS} beside it; install glnet_tf again")
@@ -130,6 +142,12 @@ def _read(file: Path, digest: str = "") -> tuple[GLNet, Architecture]:
         raise CheckpointError(
             f"{file}: damaged or no weights ({error}); expected a file of tools/export.py --format=weights"
         ) from None
+    return architecture, licence, arrays
+
+
+def _read(file: Path, digest: str) -> tuple[GLNet, Architecture]:
+    """The model of a file."""
+    architecture, licence, arrays = _parsed(file, digest)
     model = architecture.build(weights=False)
     model.build_variables()
     variables = named_variables(model)

@@ -5,7 +5,7 @@ import pytest
 import street_trees as trees
 import tensorflow as tf
 
-from glnet_tf.config import DataConfig
+from glnet_tf.config import DataConfig, KittiConfig
 from glnet_tf.data.datasets.cityscapes import CityscapesSource
 from glnet_tf.data.datasets.flow_pairs import KittiFlowSource
 from glnet_tf.data.datasets.folder import FolderSource
@@ -98,7 +98,7 @@ def test_improved_depth_takes_the_place_of_lidar(tmp_path, video):
     folder = tmp_path / "annotated" / "val" / trees.DRIVE / "proj_depth" / "groundtruth" / "image_02"
     folder.mkdir(parents=True)
     trees.write_depth_png(folder / "0000000001.png", np.full((32, 96), 7.5), 256.0)
-    config = DataConfig(depth_dir=str(tmp_path / "annotated"))
+    config = DataConfig(kitti=KittiConfig(depth_dir=str(tmp_path / "annotated")))
     source = KittiRawSource(tmp_path / "tree", part="frames", config=config)
     assert (source.ground_truth(1).depth == 7.5).all() and not source.ground_truth(2).depth.any()
 

@@ -14,7 +14,7 @@ from PIL import Image
 from scene_files import frame_numbers, pose_rows
 from test_pipeline import write_frames
 
-from glnet_tf.config import DataConfig
+from glnet_tf.config import DataConfig, KittiConfig, StreetConfig
 from glnet_tf.data.datasets.folder import FolderSource
 from glnet_tf.data.datasets.records import RecordsSource
 from glnet_tf.data.pipeline import resize
@@ -171,7 +171,7 @@ def test_scene_names_become_folders(scenes, out):
     for drive in (1, 2):
         write_frames(date / f"2011_09_26_drive_000{drive}_sync" / "image_03" / "data", 3)
     (date / "calib_cam_to_cam.txt").write_text("P_rect_03: 80 0 49.5 0 0 60 29.5 0 0 0 1 0\n")
-    data = settings(scenes / "k", dataset="kitti_raw", kitti_camera="right")
+    data = settings(scenes / "k", dataset="kitti_raw", kitti=KittiConfig(kitti_camera="right"))
     done = prepare(data, out)
     assert sorted(FolderSource(out).cameras) == ["2011_09_26_drive_0001_sync_image_03"]
     assert done.notes == ("2011_09_26_drive_0002_sync/image_03: one of Eigen's test drives, never trained on",)
@@ -193,7 +193,7 @@ def test_a_folder_of_something_else_is_refused(scenes, out):
     with pytest.raises(ConfigError, match=r"--output_dir=.*scenes: is neither new nor empty"):
         prepare(settings(scenes), scenes)
     with pytest.raises(ConfigError, match=r"--dataset=street: expected data sets of image files"):
-        prepare(settings("", dataset="street", street_frames=3, streets=1), out.with_name("new"))
+        prepare(settings("", dataset="street", street=StreetConfig(street_frames=3, streets=1)), out.with_name("new"))
     (out / "manifest.json").write_text("[]")
     with pytest.raises(DataError, match=r"manifest.json: is damaged: .*remove"):
         prepare(settings(scenes), out)

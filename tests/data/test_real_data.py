@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from glnet_tf.config import DataConfig
+from glnet_tf.config import DataConfig, KittiConfig
 from glnet_tf.data.datasets.flow_pairs import KittiFlowSource, MiddleburyFlowSource
 from glnet_tf.data.datasets.kitti import KittiOdometrySource, KittiRawSource
 from glnet_tf.data.datasets.rgbd import RgbdSource
@@ -34,7 +34,7 @@ def warped_error(a: np.ndarray, b: np.ndarray, pixels: tf.Tensor, valid: np.ndar
 
 
 def test_lidar_depth_agrees_with_stereo():
-    config = DataConfig(kitti_camera="both", cache_dir="")
+    config = DataConfig(kitti=KittiConfig(kitti_camera="both"), cache_dir="")
     source = KittiRawSource(DATA / "kitti_raw", "2011_09_26_drive_0048_sync", "frames", config)
     right = KittiRawSource(DATA / "kitti_raw", "2011_09_26_drive_0048_sync/image_03", "frames", config)
     calibration = DATA / "kitti_raw" / "2011_09_26" / "calib_cam_to_cam.txt"

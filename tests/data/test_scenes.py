@@ -17,7 +17,7 @@ from scene_files import (
     write_scene,
 )
 
-from glnet_tf.config import DataConfig
+from glnet_tf.config import DataConfig, KittiConfig
 from glnet_tf.data.datasets.folder import FolderSource
 from glnet_tf.data.datasets.kitti import KittiOdometrySource, KittiRawSource, eigen_labels
 from glnet_tf.data.source import snippet_frames
@@ -208,7 +208,7 @@ def test_eigen_test_set_has_697_frames():
 
 def test_both_cameras_of_a_drive(tmp_path):
     write_drive(tmp_path, "2011_09_26", 1, cameras=("image_02", "image_03"))
-    source = KittiRawSource(tmp_path, config=DataConfig(kitti_camera="both"))
+    source = KittiRawSource(tmp_path, config=DataConfig(kitti=KittiConfig(kitti_camera="both")))
     assert source.cameras == ("2011_09_26", "2011_09_26/image_03")
     assert [source.label(i) for i in range(2)] == [
         "2011_09_26_drive_0001_sync/0000000001",

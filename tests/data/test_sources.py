@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 from scene_files import HEIGHT, K_TEXT, WIDTH, frame_numbers, loaded_values, pose_rows, write_odometry, write_scene
 
-from glnet_tf.config import DataConfig
+from glnet_tf.config import DataConfig, StreetConfig
 from glnet_tf.data import sources
 from glnet_tf.data.datasets.folder import FolderSource
 from glnet_tf.data.sources import JoinedSource, StreetSource, open_source
@@ -102,7 +102,11 @@ def test_open_source_by_lists(tmp_path):
     assert validation.cameras == ("01", "b") and len(validation) == 2
     assert frame_numbers(validation) == [(1, 2, 3), (2, 3, 4)]
     street = DataConfig(
-        dataset="folder, street", data_dir=f"{tmp_path}/f,", split="a", street_frames=3, streets=1, image_width=32
+        dataset="folder, street",
+        data_dir=f"{tmp_path}/f,",
+        split="a",
+        street=StreetConfig(street_frames=3, streets=1),
+        image_width=32,
     )
     assert open_source(street, "train").cameras == ("a", "street")
 

@@ -1,6 +1,9 @@
-"""Flags of tools/train.py for runs that tests compare: two snippets a step, of one tiny street."""
+"""Flags of tools/train.py: the paper's training on one tiny street, two snippets a step."""
+
+import paper
 
 FLAGS = [
+    f"--flagfile={paper.FLAGFILE}",
     "--dataset=street",
     "--streets=1",
     "--street_frames=7",

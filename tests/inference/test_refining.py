@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from glnet_tf.config import DataConfig, LossConfig, ModelConfig, RefinementConfig
+from glnet_tf.config import DataConfig, LossConfig, ModelConfig, RefinementConfig, StreetConfig
 from glnet_tf.data.files.trajectories import read_trajectory
 from glnet_tf.data.sources import open_source
 from glnet_tf.errors import DataError
@@ -35,7 +35,11 @@ CONFIG = ModelConfig(
 )
 ARCHITECTURE = Architecture(CONFIG, HEIGHT, WIDTH, ("street",), (WIDTH / HEIGHT,))
 DATA = DataConfig(
-    dataset="street", streets=1, street_frames=FRAMES, image_height=HEIGHT, image_width=WIDTH, batch_size=4
+    dataset="street",
+    street=StreetConfig(streets=1, street_frames=FRAMES),
+    image_height=HEIGHT,
+    image_width=WIDTH,
+    batch_size=4,
 )
 
 

@@ -7,10 +7,10 @@ from typing import Callable
 import numpy as np
 import pytest
 import tensorflow as tf
+from paper import PAPER_LOSS
 from scipy.spatial.transform import Rotation
 from street_truth import Scene, pooled, true_scene
 
-from glnet_tf.config import LossConfig
 from glnet_tf.geometry.camera import pixel_grid
 from glnet_tf.losses.consistency import consistency_loss
 from glnet_tf.losses.epipolar import epipolar_loss
@@ -166,8 +166,8 @@ def whole_objective(scene: Scene, predictions: Predictions) -> float:
         index=tf.zeros([1], tf.int64),
         mirrored=tf.zeros([1], tf.bool),
     )
-    config = LossConfig()
-    weights = loss_weights(config, both=0.5)
+    config = PAPER_LOSS
+    weights = loss_weights(config, two_branch=0.5)
     return float(objective(snippet, predictions, weights, config)[0])
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Callable, NamedTuple
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from paper import PAPER_LOSS, PAPER_MODEL
 
-from glnet_tf.config import LossConfig, ModelConfig
 from glnet_tf.geometry import transform
 from glnet_tf.geometry.camera import focal_and_principal_point, pixel_grid, pyramid_intrinsics
 from glnet_tf.geometry.epipolar import algebraic_residual, essential_matrix, fundamental_matrix
@@ -210,7 +211,9 @@ class Compiled(NamedTuple):
 @pytest.fixture(scope="module")
 def compiled() -> Compiled:
     tf.keras.utils.set_random_seed(0)
-    networks = ModelConfig(encoder="efficientnet_lite0", encoder_weights="none", intrinsics="given")
+    networks = dataclasses.replace(
+        PAPER_MODEL, encoder="efficientnet_lite0", encoder_weights="none", intrinsics="given"
+    )
     model = GLNet(networks, 1, *SIZE)
     model.build_variables()
     weights, traces = LossWeights(*(tf.Variable(1.0) for _ in LossWeights._fields)), []
@@ -226,7 +229,7 @@ def compiled() -> Compiled:
     def run(snippet: Snippet) -> tuple:
         traces.append(1)
         predictions = model(snippet)
-        return predictions, *objective(snippet, predictions, weights, LossConfig())
+        return predictions, *objective(snippet, predictions, weights, PAPER_LOSS)
 
     return Compiled(run, weights, traces)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from paper import PAPER_LOSS
 
-from glnet_tf.config import LossConfig
 from glnet_tf.geometry.evidence import Evidence
 from glnet_tf.losses.objective import (
     LossWeights,
@@ -23,7 +24,7 @@ from glnet_tf.structures import PAIRS, REVERSE, SCALES, LossReport, Predictions,
 
 SIZE = (32, 64)
 K = np.array([[40.0, 0, 31.5], [0, 40, 15.5], [0, 0, 1]])
-CONFIG = LossConfig()
+CONFIG = PAPER_LOSS
 
 
 def predictions(batch: int = 1, dtype: Any = np.float32, **changes: Any) -> Predictions:
@@ -68,7 +69,7 @@ def random_images(batch: int = 1, dtype: Any = np.float32) -> np.ndarray:
 def weights(both: float = 0.0, dtype: Any = tf.float32, **terms: float) -> LossWeights:
     values = dict.fromkeys(LossReport._fields, 0.0)
     values.update(terms)
-    return LossWeights(**{k: tf.constant(v, dtype) for k, v in values.items()}, both=tf.constant(both, dtype))
+    return LossWeights(**{k: tf.constant(v, dtype) for k, v in values.items()}, two_branch=tf.constant(both, dtype))
 
 
 def per_frame(values: list[float]) -> tf.Tensor:
@@ -130,7 +131,7 @@ def test_objective_is_the_weighted_sum_of_its_terms():
     made, batch = random_predictions(), snippet(random_images())
     values = dict(zip(LossReport._fields, [1.0, 0.2, 0.3, 0.4, 0.05, 0.6, 0.7, 0.8]))
     found = Evidence(*[tf.ones_like(made.disparities[0])] * 2)
-    each = objectives(batch, made, weights(**values), LossConfig(triangulation=0.8), found)
+    each = objectives(batch, made, weights(**values), dataclasses.replace(PAPER_LOSS, triangulation=0.8), found)
     total, report = tf.nest.map_structure(tf.reduce_mean, each)
     assert all(term > 1e-6 for term in report)
     np.testing.assert_allclose(total, sum(v * getattr(report, k) for k, v in values.items()), rtol=1e-5)
@@ -214,7 +215,11 @@ def test_epipolar_mask_leaves_out_what_moves_by_itself(distance):
     images = tf.constant(random_images())
     free, masked = (
         level_terms(
-            images, made, 0, tf.constant(0.0), LossConfig(epipolar_mask=mask, epipolar_distance=distance)
+            images,
+            made,
+            0,
+            tf.constant(0.0),
+            dataclasses.replace(PAPER_LOSS, epipolar_mask=mask, epipolar_distance=distance),
         ).epipolar
         for mask in (False, True)
     )
@@ -227,7 +232,12 @@ def test_the_epipolar_loss_may_hold_the_flow_to_the_camera_and_not_the_reverse(c
     made = random_predictions()
     with tf.GradientTape() as tape:
         tape.watch([made.poses, made.intrinsics, made.flows[0]])
-        loss, _ = objective(snippet(random_images()), made, weights(epipolar=1.0), LossConfig(epipolar_camera=camera))
+        loss, _ = objective(
+            snippet(random_images()),
+            made,
+            weights(epipolar=1.0),
+            dataclasses.replace(PAPER_LOSS, epipolar_camera=camera),
+        )
     poses, intrinsics, flow = tape.gradient(
         loss, [made.poses, made.intrinsics, made.flows[0]], unconnected_gradients=tf.UnconnectedGradients.ZERO
     )
@@ -260,7 +270,7 @@ def test_rigid_mask_leaves_what_moves_by_itself_to_the_flow():
         with tf.GradientTape() as tape:
             tape.watch(disparity)
             changed = made._replace(disparities=(disparity, *made.disparities[1:]))
-            terms = level_terms(images, changed, 0, tf.constant(1.0), LossConfig(rigid_mask=mask))
+            terms = level_terms(images, changed, 0, tf.constant(1.0), dataclasses.replace(PAPER_LOSS, rigid_mask=mask))
             loss = terms.photometric + terms.structure
         gradient = tape.gradient(loss, disparity)[0, 1]
         assert np.any(gradient[:, 4:16]) and np.any(gradient[:, 26:34]) != mask

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -19,7 +21,8 @@ K = np.array([[70.0, 0, 47.0], [0, 71.0, 31.0], [0, 0, 1]], np.float32)
 
 
 def config(intrinsics: str, flow_net: str = "stacked") -> ModelConfig:
-    return ModelConfig(encoder="efficientnet_lite0", encoder_weights="none", intrinsics=intrinsics, flow_net=flow_net)
+    networks = {"encoder": "efficientnet_lite0", "encoder_weights": "none", "camera_net": "regressed"}
+    return ModelConfig(**networks, intrinsics=intrinsics, flow_net=flow_net)
 
 
 def snippet(
@@ -188,8 +191,8 @@ def test_learned_intrinsics_start_at_the_field_of_view_with_one_k_per_camera(lig
 
 def test_pixels_are_square_in_the_images_that_were_filmed():
     """16:9 frames resized to a wide strip: fx and fy are shrunk by what width and height are."""
-    config = ModelConfig(encoder="efficientnet_lite0", encoder_weights="none", intrinsics="learned", field_of_view=90)
-    K = GLNet(config, 2, 128, 416, (1920 / 1080, 416 / 128)).learned_intrinsics().numpy()
+    wide = dataclasses.replace(config("learned"), field_of_view=90)
+    K = GLNet(wide, 2, 128, 416, (1920 / 1080, 416 / 128)).learned_intrinsics().numpy()
     np.testing.assert_allclose(K[0, [0, 1], [0, 1]], [960 * 416 / 1920, 960 * 128 / 1080], rtol=1e-5)
     np.testing.assert_allclose(K[1, [0, 1], [0, 1]], [208, 208], rtol=1e-5)
 

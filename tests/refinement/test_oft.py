@@ -41,7 +41,7 @@ def refined() -> Callable[..., tuple[Predictions, History, tf.Tensor]]:
     """OFT compiled once, for images of any size, as it is exported; its settings are variables here."""
     defaults = {**dataclasses.asdict(RefinementConfig()), "oft_intrinsics_rate": 0.0}
     variables = {name: tf.Variable(value) for name, value in defaults.items() if isinstance(value, float)}
-    weights = loss_weights(LOSS, both=1.0)
+    weights = loss_weights(LOSS, two_branch=1.0)
     oft = make_output_refinement(weights, LOSS, SimpleNamespace(**variables), free_intrinsics=True)
     signature = snippet_signature(None, None)
     compiled = tf.function(

@@ -66,9 +66,7 @@ def refiner(model) -> Refiner:
         model,
         LossConfig(),
         # The networks are untrained: nothing is judged.
-        RefinementConfig(
-            iterations=2, harm=1e9, pft_flow_rate=0.0, oft_depth_rate=0.005, oft_flow_rate=0.01, oft_pose_rate=1e-4
-        ),
+        RefinementConfig(iterations=2, harm=1e9, oft_depth_rate=0.005, oft_flow_rate=0.01, oft_pose_rate=1e-4),
         FRAMES,
     )
 

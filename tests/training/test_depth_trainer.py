@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from glnet_tf.config import DataConfig, ModelConfig, TrainingConfig
+from glnet_tf.config import DataConfig, ModelConfig, StreetConfig, TrainingConfig
 from glnet_tf.data.sources import open_source
 from glnet_tf.errors import ConfigError
 from glnet_tf.training import depth_trainer
@@ -18,7 +18,13 @@ from glnet_tf.training.targets import Targets
 from glnet_tf.training.weights import load_model, write_weights
 
 HEIGHT, WIDTH = 32, 96
-DATA = DataConfig(dataset="street", streets=1, street_frames=8, image_height=HEIGHT, image_width=WIDTH, batch_size=2)
+DATA = DataConfig(
+    dataset="street",
+    street=StreetConfig(streets=1, street_frames=8),
+    image_height=HEIGHT,
+    image_width=WIDTH,
+    batch_size=2,
+)
 MODEL = ModelConfig(
     encoder="efficientnet_lite0", encoder_weights="none", flow_net="matching", camera_net="solved", intrinsics="given"
 )
@@ -73,7 +79,7 @@ def test_depth_learns_alone_and_a_resumed_run_is_the_same(taught, tmp_path):
 def test_without_a_teacher_it_does_not_start(tmp_path):
     source = open_source(DATA, "all")
     for training, data in (
-        (TrainingConfig(), DATA),
+        (TrainingConfig(weights=""), DATA),
         (TrainingConfig(weights="x"), dataclasses.replace(DATA, cache_dir="")),
     ):
         with pytest.raises(ConfigError, match="--teacher=evidence"):

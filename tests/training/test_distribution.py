@@ -13,13 +13,15 @@ import pytest
 import tensorflow as tf
 import tiny_street
 
-from glnet_tf.config import DataConfig, TrainingConfig
+from glnet_tf.config import DataConfig, StreetConfig, TrainingConfig
 from glnet_tf.data.pipeline import Share, stream
 from glnet_tf.data.sources import open_source
 from glnet_tf.errors import ConfigError
 from glnet_tf.training.distribution import Distribution
 
-DATA = DataConfig(dataset="street", streets=1, street_frames=7, image_height=32, image_width=64, batch_size=4)
+DATA = DataConfig(
+    dataset="street", street=StreetConfig(streets=1, street_frames=7), image_height=32, image_width=64, batch_size=4
+)
 # ImageNet's weights keep their batch statistics, which would be those of a replica's part of the batch. The epipolar
 # loss divides by a translation that starts at nearly zero: it enlarges the last digit, in which the runs differ.
 FLAGS = [

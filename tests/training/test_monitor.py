@@ -65,7 +65,7 @@ def test_healthy_training_is_quiet():
     ("state", "quantity", "value", "threshold", "remedy"),
     [
         (FLAT, "standard deviation of inverse depth", "0.01", "0.02", "--depth_smoothness"),
-        (STILL, "translation", "1e-05", "0.0001", "--rigid_floor"),
+        (STILL, "translation", "1e-05", "0.0001", "--two_branch_floor"),
     ],
 )
 def test_one_clear_line_names_step_value_threshold_and_remedy(state, quantity, value, threshold, remedy):

@@ -7,8 +7,9 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
+from paper import PAPER_LOSS
 
-from glnet_tf.config import DataConfig, LossConfig, ModelConfig
+from glnet_tf.config import DataConfig, ModelConfig, StreetConfig
 from glnet_tf.data.pipeline import batches
 from glnet_tf.data.sources import open_source
 from glnet_tf.losses.objective import loss_weights, objective
@@ -16,7 +17,9 @@ from glnet_tf.models.glnet import GLNet
 from glnet_tf.training import precision
 from glnet_tf.training.precision import LossScale, layer_precision
 
-DATA = DataConfig(dataset="street", streets=1, street_frames=4, image_height=32, image_width=96, batch_size=2)
+DATA = DataConfig(
+    dataset="street", street=StreetConfig(streets=1, street_frames=4), image_height=32, image_width=96, batch_size=2
+)
 
 
 @pytest.mark.parametrize("flow_net, camera_net", [("stacked", "regressed"), ("matching", "solved"), ("pwc", "solved")])
@@ -37,7 +40,7 @@ def test_the_objective_hardly_changes(flow_net, camera_net):
         predictions = model(snippet)
         assert {x.dtype for x in tf.nest.flatten(predictions)} == {tf.float32}
         assert {v.dtype for v in model.variables} == {tf.float32}
-        total, report = objective(snippet, predictions, loss_weights(LossConfig(), 1.0), LossConfig())
+        total, report = objective(snippet, predictions, loss_weights(PAPER_LOSS, 1.0), PAPER_LOSS)
         found.append((float(total), float(report.photometric), predictions.disparities[0]))
     (total, photometric, disparity), (half_total, half_photometric, half_disparity) = found
     assert half_total == pytest.approx(total, rel=1e-2) and half_photometric == pytest.approx(photometric, rel=1e-2)

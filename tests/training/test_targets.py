@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from glnet_tf.config import DataConfig
+from glnet_tf.config import DataConfig, StreetConfig
 from glnet_tf.data.sources import open_source
 from glnet_tf.errors import DataError
 from glnet_tf.training import targets
@@ -14,8 +14,14 @@ from glnet_tf.training.targets import Targets, make_targets, order_of_epoch, tar
 
 HEIGHT, WIDTH = 32, 96
 DATA = DataConfig(
-    dataset="street", streets=1, street_frames=8, image_height=HEIGHT, image_width=WIDTH, batch_size=2, zoom=0.3,
-)  # fmt: skip
+    dataset="street",
+    street=StreetConfig(streets=1, street_frames=8),
+    image_height=HEIGHT,
+    image_width=WIDTH,
+    batch_size=2,
+    zoom=0.3,
+    colour=0.2,
+)
 MIDDLE_FRAMES = 6
 
 

@@ -14,19 +14,24 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tiny_street
+from paper import PAPER_LOSS, PAPER_MODEL, PAPER_TRAINING
 
-from glnet_tf.config import DataConfig, LossConfig, ModelConfig, TrainingConfig
+from glnet_tf.config import DataConfig, StreetConfig, TrainingConfig
 from glnet_tf.data.sources import open_source
 from glnet_tf.errors import CheckpointError, ConfigError, NonFiniteLossError
 from glnet_tf.training import trainer as trainer_module
-from glnet_tf.training.schedule import FINAL_RATE, LearningRate, both_share
+from glnet_tf.training.schedule import FINAL_RATE, LearningRate, two_branch_weight
 from glnet_tf.training.trainer import Trainer
 from glnet_tf.training.weights import load_model
 
 ROOT = Path(__file__).resolve().parents[2]
-DATA = DataConfig(dataset="street", streets=1, street_frames=7, image_height=32, image_width=64, batch_size=2)
-MODEL = ModelConfig(encoder="efficientnet_lite0", encoder_weights="none", intrinsics="learned")
-TRAINING = TrainingConfig(steps=6, checkpoint_steps=2, summary_steps=3, validation_snippets=2, ramp_steps=2)
+DATA = DataConfig(
+    dataset="street", street=StreetConfig(streets=1, street_frames=7), image_height=32, image_width=64, batch_size=2
+)
+MODEL = dataclasses.replace(PAPER_MODEL, encoder="efficientnet_lite0", encoder_weights="none", intrinsics="learned")
+TRAINING = dataclasses.replace(
+    PAPER_TRAINING, steps=6, checkpoint_steps=2, summary_steps=3, validation_snippets=2, ramp_steps=2
+)
 # Of a process that trains at this size: TensorFlow with its libraries and graphs, mostly.
 MOST_GIGABYTES = 3
 FLAGS = [*tiny_street.FLAGS, "--encoder_weights=none", "--summary_steps=3"]
@@ -38,7 +43,7 @@ def street():
 
 
 def make(run_dir, street, training=TRAINING, model=MODEL, validation=None):
-    return Trainer(run_dir, street, validation, DATA, model, LossConfig(), training)
+    return Trainer(run_dir, street, validation, DATA, model, PAPER_LOSS, training)
 
 
 def weights(run_dir):
@@ -137,7 +142,7 @@ def test_another_architecture_is_refused_and_nothing_is_touched(uninterrupted, s
 def test_a_zoom_is_refused_where_k_is_learned(tmp_path, street):
     zoomed = dataclasses.replace(DATA, zoom=0.3)
     with pytest.raises(ConfigError, match="--zoom=0.3: expected 0 with --intrinsics=learned"):
-        Trainer(tmp_path / "run", street, None, zoomed, MODEL, LossConfig(), TRAINING)
+        Trainer(tmp_path / "run", street, None, zoomed, MODEL, PAPER_LOSS, TRAINING)
     assert not (tmp_path / "run").exists()
 
 
@@ -200,13 +205,13 @@ def test_a_run_folder_without_checkpoint_says_so(tmp_path):
 
 
 def test_schedules():
-    config = TrainingConfig(steps=100, ramp_steps=10, decay_start=0.5, warmup_steps=20, rigid_floor=0.2)
+    config = TrainingConfig(steps=100, ramp_steps=10, decay_start=0.5, warmup_steps=20, two_branch_floor=0.2)
     rate = LearningRate(1e-3, config)
     np.testing.assert_allclose([float(rate(step)) for step in (0, 9, 50)], [1e-4, 1e-3, 1e-3], rtol=1e-6)
     np.testing.assert_allclose(float(rate(75)), 1e-3 * (1 + FINAL_RATE) / 2, rtol=1e-5)
     np.testing.assert_allclose(float(rate(100)), 1e-3 * FINAL_RATE, rtol=1e-4)
     np.testing.assert_allclose(
-        [float(both_share(step, config)) for step in (0, 10, 20, 90)], [1, 0.6, 0.2, 0.2], rtol=1e-6
+        [float(two_branch_weight(step, config)) for step in (0, 10, 20, 90)], [1, 0.6, 0.2, 0.2], rtol=1e-6
     )
 
 

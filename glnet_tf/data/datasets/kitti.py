@@ -79,19 +79,19 @@ class KittiRawSource(SceneSource):
     """The colour cameras of `root/DATE/DATE_drive_NNNN_sync`; the drives of one date share them.
 
     A drive's left camera is the scene DRIVE, its right one DRIVE/image_03. The drives of Eigen's test set are no part
-    of training and validation. Depth is the LiDAR's, or KITTI's improved one where `config.depth_dir` names its folder;
-    poses are those of oxts/ where it is there.
+    of training and validation. Depth is the LiDAR's, or KITTI's improved one where
+    `config.kitti.depth_dir` names its folder; poses are those of oxts/ where it is there.
     """
 
     @staticmethod
     def discover(root: Path, config: DataConfig) -> dict[str, Path]:
         found = {}
         for drive in sorted(root.glob("*/*_drive_*_sync")):
-            for camera in CAMERAS[config.kitti_camera]:
+            for camera in CAMERAS[config.kitti.kitti_camera]:
                 if (drive / camera / "data").is_dir():
                     found[drive.name if camera == "image_02" else f"{drive.name}/{camera}"] = drive / camera / "data"
         if not found:
-            wanted = " or ".join(CAMERAS[config.kitti_camera])
+            wanted = " or ".join(CAMERAS[config.kitti.kitti_camera])
             raise DataError(
                 f"{root}: has no DATE/DATE_drive_*_sync/{wanted} with data/: expected KITTI raw; correct --data_dir"
             )
@@ -99,7 +99,7 @@ class KittiRawSource(SceneSource):
 
     @property
     def depth_truth(self) -> str:  # type: ignore[override]
-        return IMPROVED if self.config.depth_dir else f"{LIDAR}, depth from the {self.config.lidar_depth}"
+        return IMPROVED if self.config.kitti.depth_dir else f"{LIDAR}, depth from the {self.config.kitti.lidar_depth}"
 
     def exclusion(self, name: str, part: str) -> str:
         if part in ("train", "validation") and name.split("/")[0] in eigen_test_frames():
@@ -120,10 +120,12 @@ class KittiRawSource(SceneSource):
         )
 
     def _depth_reader(self, drive: Path, camera: str, files: tuple[str, ...]):  # type: ignore[no-untyped-def]
-        if self.config.depth_dir:
-            return partial(_improved_depth, Path(self.config.depth_dir), drive.name, camera, files)
+        if self.config.kitti.depth_dir:
+            return partial(_improved_depth, Path(self.config.kitti.depth_dir), drive.name, camera, files)
         if (drive / "velodyne_points").is_dir():
-            return VelodyneDepth(drive, camera, files, self.config.cache_dir, self.config.lidar_depth == "velodyne")
+            return VelodyneDepth(
+                drive, camera, files, self.config.cache_dir, self.config.kitti.lidar_depth == "velodyne"
+            )
         return None
 
 

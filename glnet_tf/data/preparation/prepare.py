@@ -118,9 +118,10 @@ def prepare(data: DataConfig, folder: Path, jobs: int = 0) -> Prepared:
 
 
 def _settings(data: DataConfig) -> dict[str, Any]:
-    names = ("dataset", "kitti_camera", "image_height", "image_width", "min_parallax", "target_parallax")
+    names = ("dataset", "image_height", "image_width", "min_parallax", "target_parallax")
     roots = [str(Path(root.strip()).resolve()) for root in data.data_dir.split(",")]
-    return {**{name: getattr(data, name) for name in names}, "data_dir": roots}
+    settings = {name: getattr(data, name) for name in names}
+    return {**settings, "kitti_camera": data.kitti.kitti_camera, "data_dir": roots}
 
 
 def _open_manifest(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
