@@ -43,6 +43,7 @@ setup(
     version="0.1.0",
     description="Self-supervised depth, optical flow and camera motion from monocular video, in TensorFlow",
     license="Apache-2.0",
+    entry_points={"console_scripts": ["glnet=glnet_tf.cli:main"]},
     packages=find_packages(include=["glnet_tf*"]),
     package_data={
         "glnet_tf": ["weights/*"],

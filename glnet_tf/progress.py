@@ -16,7 +16,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def progress_bar(total: int, name: str, unit: str, done: int = 0) -> tqdm:
+def progress_bar(total: int | None, name: str, unit: str, done: int = 0) -> tqdm:
     """Returns a progress bar with an ETA; where nobody watches it live, a line every half minute."""
     interval = 0.5 if sys.stderr.isatty() else 30.0
     return tqdm(total=total, initial=done, desc=name, unit=unit, mininterval=interval)

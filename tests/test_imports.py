@@ -35,10 +35,11 @@ ALLOWED = {
     "experiments": WORK
     | {"geometry", "models", "losses", "data", "metrics", "visualization", "training"}
     | {"refinement", "inference", "evaluation"},
+    "cli": WORK | {"models", "data", "metrics", "visualization", "training", "inference", "evaluation"},
 }
 # Where in the package a third-party module may be imported; every other module may be imported anywhere.
 CONFINED = {
-    "absl.flags": set(),
+    "absl.flags": {"cli"},
     "tools": set(),
     "tensorflow_graphics": {"geometry"},
     "tensorflow_addons": {"geometry.sampling"},

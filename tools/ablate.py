@@ -6,8 +6,8 @@ import dataclasses
 from pathlib import Path
 
 from absl import flags
-from flagging import config_from_flags, define, run
 
+from glnet_tf.cli.flagging import config_from_flags, define, run
 from glnet_tf.config import DataConfig, LossConfig, ModelConfig, RefinementConfig, TrainingConfig
 from glnet_tf.errors import ConfigError
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from absl import flags
-from flagging import config_from_flags, define, run
 
+from glnet_tf.cli.flagging import config_from_flags, define, run
 from glnet_tf.config import DataConfig, LossConfig, ModelConfig
 from glnet_tf.files import write_json
 

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from absl import flags
-from flagging import run
 
+from glnet_tf.cli.flagging import run
 from glnet_tf.errors import ConfigError
 from glnet_tf.files import make_folder, read_json, write_json
 

@@ -91,7 +91,7 @@ def losses_only(loss: LossConfig, term: str | None = None) -> Run:
 def training_times(model: ModelConfig, data: DataConfig, loss: LossConfig, repeats: int) -> dict[str, float]:
     """Returns seconds of a training step, of its networks alone, and of its losses alone."""
     glnet, snippet = street_batch(model, data)
-    training = TrainingConfig()
+    training = TrainingConfig(flow_rate=1, camera_rate=1)
     signature = snippet_signature(data.image_height, data.image_width)
     weights = loss_weights(loss, two_branch=1.0, made=lambda x: tf.Variable(x, trainable=False))
     step = make_train_step(glnet, training_optimizers(glnet, training), weights, loss, training, signature)
@@ -121,7 +121,7 @@ def scaling(model: ModelConfig, data: DataConfig, loss: LossConfig, repeats: int
     Returns:
       seconds: one for each of SIZES; per_megapixel and fixed: of the line; largest_deviation: from it, relative.
     """
-    training = TrainingConfig()
+    training = TrainingConfig(flow_rate=1, camera_rate=1)
     weights = loss_weights(loss, two_branch=1.0, made=lambda x: tf.Variable(x, trainable=False))
     batch_of = {}
     for height, width, count in SIZES:

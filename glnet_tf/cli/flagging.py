@@ -8,11 +8,19 @@ import dataclasses
 import os
 import signal
 import sys
-from typing import Any, Callable, TypeVar
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 from absl import app, flags
 
 from glnet_tf.errors import ConfigError, GLNetError
+
+if TYPE_CHECKING:
+    from glnet_tf.training.checkpoints import Architecture
+
+# Before TensorFlow is imported: what it would say to nobody's use.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 Config = TypeVar("Config")
 ADVICE = (
@@ -70,6 +78,15 @@ def config_from_flags(config: type[Config], values: flags.FlagValues = flags.FLA
     return config(**given)
 
 
+def adopt(architecture: Architecture) -> None:
+    """Lets weights bring their networks and their size along, where no flag says otherwise."""
+    known = {"image_height": architecture.image_height, "image_width": architecture.image_width}
+    known |= {name: getattr(architecture.model, name) for name in ("encoder", "flow_net", "camera_net")}
+    for name, value in known.items():
+        if flags.FLAGS[name].using_default_value:
+            flags.FLAGS.set_default(name, value)
+
+
 def keep_memory() -> None:
     """Lets the C library keep freed memory for the next tensors; given back and fetched anew, page by page, it costs a
     sixth of a training step."""
@@ -97,10 +114,34 @@ def limit_memory(gigabytes: float) -> None:
     os._exit(os.WEXITSTATUS(status))
 
 
-def run(main: Callable[[], int | None]) -> None:
-    """Parses the command line and runs a tool; what a user can mend ends it with one line and exit code 2."""
+def first_flags(doc: str, names: Sequence[str]) -> str:
+    """Returns what --help shows: what a command does, and the flags that matter first."""
+    lines = [doc.strip(), ""]
+    for name in names:
+        flag = flags.FLAGS[name]
+        default = "" if flag.default in ("", None) else f" ({flag.default})"
+        text = textwrap.wrap(f"{flag.help}{default}", 88)
+        lines += (
+            [f"  --{name}", *(f"      {line}" for line in text)]
+            if len(name) > 16
+            else [f"  --{name:18}{text[0]}", *(f"{'':22}{line}" for line in text[1:])]
+        )
+    return "\n".join([*lines, "", "--helpfull shows all flags."])
+
+
+def run(main: Callable[[], int | None], doc: str = "", first: Sequence[str] = ()) -> None:
+    """Parses the command line and runs a command; what a user can mend ends it with one line and exit code 2.
+
+    Args:
+      main: the command.
+      doc: what it does, and
+      first: the names of the flags that matter first, for --help.
+    """
     app.define_help_flags()
     flags.DEFINE_float("max_memory", 0.0, "gigabytes that the tool may take; 0: whatever there is", lower_bound=0.0)
+    if first and {"--help", "-help", "-h"} & set(sys.argv[1:]):
+        print(first_flags(doc, first))
+        sys.exit(0)
     try:
         rest = flags.FLAGS(sys.argv)
         if flags.FLAGS.max_memory:
@@ -109,6 +150,9 @@ def run(main: Callable[[], int | None]) -> None:
         if len(rest) > 1:
             raise ConfigError(f"{rest[1]}: not a flag; flags start with --")
         sys.exit(main())
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on", file=sys.stderr)
+        sys.exit(130)
     except (GLNetError, flags.Error) as error:
         print("error: " + " ".join(str(error).split()), file=sys.stderr)
         sys.exit(2)

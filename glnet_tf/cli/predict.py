@@ -1,0 +1,166 @@
+"""Depth, flow, motion, intrinsics and a page to look at: tools/predict.py --input=VIDEO --output_dir=DIR"""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import shutil
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from absl import flags
+
+from glnet_tf.cli.flagging import chosen_model, config_from_flags, define, define_model
+from glnet_tf.config import REFINEMENT_LOSS, LossConfig, RefinementConfig
+from glnet_tf.errors import ConfigError
+from glnet_tf.progress import shard_of
+
+if TYPE_CHECKING:
+    from glnet_tf.data.frames import Frames
+    from glnet_tf.inference.predictor import Predictor
+
+define(REFINEMENT_LOSS, RefinementConfig)
+define_model("kitti-lite")
+flags.FLAGS.set_default("refine", "fusion")
+flags.FLAGS.set_default("window", 8)
+flags.DEFINE_string(
+    "input", "", "an image, a folder of images, a video file, the index of a camera, or a .txt file that lists such"
+)
+flags.DEFINE_string(
+    "output_dir",
+    "",
+    "folder for the results: empty, or for a list, with a folder for each input; those there already are kept",
+)
+flags.DEFINE_string("shard", "0/1", "i/n: of a list's inputs every n-th from number i on, for n machines; i from 0")
+flags.DEFINE_integer("max_frames", 0, "frames after which to stop; 0: all", lower_bound=0)
+flags.DEFINE_float(
+    "cloud_confidence", 0.5, "confidence from which a point is part of the point cloud; 0: all are", lower_bound=0.0
+)
+flags.DEFINE_float(
+    "target_parallax",
+    4.0,
+    "parallax between the frames that are seen together, thousandths of the width: where the camera moves less, every "
+    "n-th frame up to the 8th; 0: those that follow each other",
+    lower_bound=0.0,
+)
+flags.DEFINE_string("intrinsics_file", "", "text file with the 3x3 K, pixels of the input; empty: learned or assumed")
+flags.DEFINE_float("scale", 0.0, "factor on all lengths that makes them metres; 0: unknown", lower_bound=0.0)
+flags.DEFINE_float(
+    "camera_height",
+    0.0,
+    "metres from the road to the camera, which make all lengths metres; 0: unknown",
+    lower_bound=0.0,
+)
+
+# What --help shows, in this order.
+FIRST = (
+    "input",
+    "output_dir",
+    "weights",
+    "run_dir",
+    "refine",
+    "camera_height",
+    "scale",
+    "intrinsics_file",
+    "target_parallax",
+    "window",
+    "cloud_confidence",
+    "max_frames",
+    "shard",
+)
+
+
+def main() -> None:
+    for name in ("input", "output_dir"):
+        if not flags.FLAGS[name].value:
+            raise ConfigError(f"--{name}=: expected a path")
+    weights = chosen_model()
+    if flags.FLAGS.scale and flags.FLAGS.camera_height:
+        raise ConfigError("--scale and --camera_height: expected one of them; either says what a metre is")
+    folder, file = Path(flags.FLAGS.output_dir), flags.FLAGS.intrinsics_file
+    listed = flags.FLAGS.input.endswith(".txt")
+    if not listed and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"--output_dir={folder}: expected a new or empty folder; choose another, or empty it")
+    inputs = shard_of(read_list(Path(flags.FLAGS.input)), flags.FLAGS.shard) if listed else []
+    loss, config = config_from_flags(LossConfig), config_from_flags(RefinementConfig)
+    if config.epochs or config.policy == "sequence":
+        raise ConfigError(
+            "--epochs, --policy=sequence: expected none of them here; tools/refine.py adapts the networks"
+        )
+    # TensorFlow takes seconds to import: only once the flags are known to be right.
+    from glnet_tf.data.files.calibration import read_intrinsics
+    from glnet_tf.data.frames import Frames
+    from glnet_tf.inference.predictor import Predictor
+
+    most = flags.FLAGS.max_frames
+    frames = None if listed else Frames(flags.FLAGS.input, most)
+    intrinsics = read_intrinsics(Path(file)) if file else None
+    predictor = Predictor(weights, config, loss, intrinsics, flags.FLAGS.target_parallax)
+    if frames:
+        predict(predictor, frames, folder)
+    for name, place in inputs:
+        if (folder / name).exists():
+            print(f"{folder / name}: there already")
+            continue
+        unfinished = folder / f"{name}.unfinished"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        if not predict(predictor, Frames(place, most), unfinished):
+            break
+        unfinished.rename(folder / name)
+
+
+def read_list(file: Path) -> list[tuple[str, str]]:
+    """Returns the inputs that a file names, one a line, each with a name of its own for its results."""
+    try:
+        places = [line.strip() for line in file.read_text().splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--input={file}: cannot be read ({error}); expected a text file, one input a line") from None
+    return [(f"{number:04}-{Path(place).stem}", place) for number, place in enumerate(places)]
+
+
+def predict(predictor: Predictor, frames: Frames, folder: Path) -> bool:
+    """Writes what is said about frames to a folder; returns False if it was interrupted."""
+    from glnet_tf.inference.metric_scale import Metres
+    from glnet_tf.inference.written import Pictures, PredictionFolder
+    from glnet_tf.progress import progress_bar
+
+    config = predictor.refinement
+    metres = Metres(flags.FLAGS.scale, flags.FLAGS.camera_height)
+    written = PredictionFolder(folder, frames.fps, flags.FLAGS.cloud_confidence)
+    pictures, names, remarks = Pictures(), deque[str](), []
+
+    def images() -> Iterator[np.ndarray]:
+        for name, image in frames:
+            names.append(name)
+            yield image
+
+    started = time.monotonic()
+    try:
+        with progress_bar(frames.count, "predicting", "frame") as bar:
+            for said in metres.applied(predictor.predict(images())):
+                written.add(names.popleft(), said, pictures.draw(said), metres.known)
+                bar.update()
+    except KeyboardInterrupt:
+        remarks.append(f"interrupted after {len(written.poses)} frames")
+    finally:
+        seconds = time.monotonic() - started
+        notes = {
+            "input": frames.place,
+            "command": shlex.join(["python", *sys.argv]),
+            "refinement": dataclasses.asdict(config) if config.refine != "none" else None,
+            "seconds": round(seconds, 1),
+            "remarks": [*frames.remarks, *remarks],
+            **metres.notes(),
+        }
+        written.close(notes)
+    for remark in [*frames.remarks, *remarks]:
+        print(f"warning: {remark}", file=sys.stderr)
+    count = len(written.poses)
+    print(f"{count} frames in {seconds:.1f} s ({count / seconds:.2f} a second); lengths: {metres.notes()['unit']}")
+    print(f"results: {folder}; to look at: {folder / 'report.html'}")
+    return not remarks

@@ -1,0 +1,78 @@
+"""Trains GLNet: python tools/train.py --flagfile=configs/street_lite.flags --run_dir=runs/street_lite."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from absl import flags
+
+from glnet_tf.cli.flagging import adopt, config_from_flags, define
+from glnet_tf.config import DataConfig, LossConfig, ModelConfig, TrainingConfig
+from glnet_tf.errors import ConfigError
+
+define(DataConfig, ModelConfig, LossConfig, TrainingConfig)
+flags.DEFINE_float(
+    "flow_scale", 1.5, "with --teacher: size at which flow is found, relative to that of the depth", lower_bound=1.0
+)
+flags.DEFINE_string(
+    "run_dir", "", "folder of the run: checkpoints, metrics.jsonl, TensorBoard; an existing one is resumed"
+)
+
+# What --help shows, in this order.
+FIRST = (
+    "data_dir",
+    "run_dir",
+    "weights",
+    "dataset",
+    "split",
+    "holdout_frames",
+    "teacher",
+    "steps",
+    "learning_rate",
+    "batch_size",
+    "image_height",
+    "image_width",
+    "intrinsics",
+    "min_parallax",
+    "distribute",
+    "mixed_precision",
+)
+
+
+def main() -> None:
+    weights = configurations()[-1].weights
+    if not flags.FLAGS.run_dir:
+        raise ConfigError("--run_dir is missing: expected the folder that the run is to fill")
+    # TensorFlow takes seconds to import: only once the flags are known to be right.
+    import tensorflow as tf
+
+    from glnet_tf.data.sources import open_source
+    from glnet_tf.training.depth_trainer import DepthTrainer
+    from glnet_tf.training.distribution import joined
+    from glnet_tf.training.trainer import Trainer
+    from glnet_tf.training.weights import architecture_of_weights
+
+    if weights:
+        adopt(architecture_of_weights(weights))
+    data, model, loss, training = configurations()
+    if training.xla:
+        tf.config.optimizer.set_jit("autoclustering")
+    with joined(training.distribute) as distribution:
+        source = open_source(data, "train")
+        validation = None
+        if data.street.validation_streets:
+            seed = data.street.street_seed + data.street.streets
+            further = dataclasses.replace(data.street, street_seed=seed, streets=data.street.validation_streets)
+            validation = open_source(dataclasses.replace(data, street=further), "train")
+        elif data.holdout_frames:
+            validation = open_source(data, "validation")
+        if training.teacher == "evidence":
+            smoothness, scale = loss.depth_smoothness, flags.FLAGS.flow_scale
+            DepthTrainer(flags.FLAGS.run_dir, source, validation, data, model, smoothness, training, scale).run()
+        else:
+            Trainer(flags.FLAGS.run_dir, source, validation, data, model, loss, training, distribution).run()
+
+
+def configurations() -> list[Any]:
+    return [config_from_flags(config) for config in (DataConfig, ModelConfig, LossConfig, TrainingConfig)]
