@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Callable, TypeVar
@@ -20,6 +21,30 @@ def progress_bar(total: int | None, name: str, unit: str, done: int = 0) -> tqdm
     """Returns a progress bar with an ETA; where nobody watches it live, a line every half minute."""
     interval = 0.5 if sys.stderr.isatty() else 30.0
     return tqdm(total=total, initial=done, desc=name, unit=unit, mininterval=interval)
+
+
+class Forecast:
+    """Says once, a few steps after the first, how long all the steps that remain will take.
+
+    Args:
+      bar: on which it is written.
+    """
+
+    # Steps that are left out, as they trace and fill caches, and those that are measured.
+    SKIPPED, MEASURED = 2, 8
+
+    def __init__(self, bar: tqdm):
+        self._bar, self._steps, self._since = bar, 0, 0.0
+
+    def step(self) -> None:
+        """To be called after every step, before the bar moves on."""
+        self._steps += 1
+        if self._steps == self.SKIPPED:
+            self._since = time.monotonic()
+        elif self._steps == self.SKIPPED + self.MEASURED:
+            seconds = (time.monotonic() - self._since) / self.MEASURED
+            left = seconds * (self._bar.total - self._bar.n - 1)
+            tqdm.write(f"{seconds:.2f} s a step: about {left / 60:.0f} min for the steps that remain", sys.stderr)
 
 
 def in_threads(function: Callable[[Item], Result], items: Iterable[Item], jobs: int = 0) -> Iterator[Result]:

@@ -23,7 +23,7 @@ from glnet_tf.losses.evidence import evidence_loss
 from glnet_tf.losses.smoothness import depth_smoothness, edge_weights
 from glnet_tf.models.glnet import GLNet
 from glnet_tf.optimization import Adam, make_optimizers, update
-from glnet_tf.progress import progress_bar
+from glnet_tf.progress import Forecast, progress_bar
 from glnet_tf.training.checkpoints import Architecture, Checkpoints, claim
 from glnet_tf.training.schedule import LearningRate
 from glnet_tf.training.summaries import Summaries
@@ -147,6 +147,7 @@ class DepthTrainer:
             open(self.run_dir / "metrics.jsonl", "a") as log,
             progress_bar(self.training.steps, "training depth", "step", first) as bar,
         ):
+            forecast = Forecast(bar)
             batches = iter(target_batches(self.targets, self.data, self.training.seed, first))
             while not (stopped := interrupted()) and int(self.step) < self.training.steps:
                 result = self._train_step(*next(batches))
@@ -157,6 +158,7 @@ class DepthTrainer:
                         f"step {step}: {values}: expected finite numbers; lower --learning_rate; the checkpoint of an "
                         f"earlier step is in {self.run_dir / 'latest'}"
                     )
+                forecast.step()
                 bar.set_postfix(evidence=f"{values['evidence']:.3f}", refresh=False)
                 bar.update()
                 log.write(json.dumps({"step": step, **values}) + "\n")

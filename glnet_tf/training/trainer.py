@@ -26,6 +26,7 @@ from glnet_tf.geometry.camera import focal_and_principal_point
 from glnet_tf.losses.objective import loss_weights
 from glnet_tf.models.glnet import make_predict
 from glnet_tf.optimization import make_optimizers
+from glnet_tf.progress import Forecast
 from glnet_tf.structures import Snippet, snippet_signature
 from glnet_tf.training.checkpoints import Architecture, Checkpoints, claim
 from glnet_tf.training.devices import prefetched
@@ -175,6 +176,7 @@ class Trainer:
         ):
             snippets = stream(self.source, self.data, self.training.seed, self._next, share=self._share)
             batches = iter(prefetched(snippets) if self.training.distribute == "off" else snippets)
+            forecast = Forecast(bar)
             while not (stopped := self._distribution.any(interrupted())) and int(self.step) < self.training.steps:
                 snippet, positions = next(batches)
                 virtual = int(self.step) < self.training.virtual_steps
@@ -182,6 +184,8 @@ class Trainer:
                 self._check_finite(result, snippet)
                 self._advance(positions.numpy())
                 step = int(self.step.assign_add(1))
+                if chief and not virtual:
+                    forecast.step()
                 if chief and virtual:
                     self._report_virtual(step, result, summaries, log, bar)
                 elif chief:

@@ -199,6 +199,7 @@ def test_a_folder_of_something_else_is_refused(scenes, out):
         prepare(settings(scenes), out)
 
 
+@pytest.mark.slow
 def test_the_tool_killed_and_run_again(scenes, out):
     for number in range(300):
         (scenes / "b" / f"{number:04d}.jpg").write_bytes((scenes / "a" / f"{number % 6:04d}.jpg").read_bytes())

@@ -66,6 +66,7 @@ class Small:
         )
 
 
+@pytest.mark.slow
 def test_nothing_but_tensorflow_is_needed(tmp_path, monkeypatch):
     # OFT itself is tested elsewhere, and takes long to trace.
     monkeypatch.setattr(export, "make_output_refinement", lambda *_: lambda snippet, initial, *_: (initial, None, None))
@@ -112,6 +113,7 @@ def test_a_free_size(tmp_path, monkeypatch):
         depth(images=tf.ones([1, 64, 150, 3]))
 
 
+@pytest.mark.slow
 def test_the_tool_asks_for_its_folders(tmp_path):
     tool = Path(__file__).resolve().parents[2] / "tools" / "export.py"
     done = subprocess.run([sys.executable, str(tool), "--run_dir=x"], capture_output=True, text=True)

@@ -6,7 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import street_trees as trees
+
+pytestmark = pytest.mark.slow
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 

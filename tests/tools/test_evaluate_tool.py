@@ -13,6 +13,8 @@ import street_trees as trees
 
 from glnet_tf.data.files.trajectories import write_kitti_trajectory
 
+pytestmark = pytest.mark.slow
+
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "evaluate.py"
 
 

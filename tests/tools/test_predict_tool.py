@@ -6,7 +6,10 @@ import json
 
 import cv2
 import numpy as np
+import pytest
 from untrained import run_tool, write_run
+
+pytestmark = pytest.mark.slow
 
 
 def predict(*arguments: object):

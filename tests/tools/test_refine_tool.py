@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from untrained import run_tool, write_run
+
+pytestmark = pytest.mark.slow
 
 
 def refine(*arguments: object):

@@ -19,6 +19,8 @@ from glnet_tf.data.sources import open_source
 from glnet_tf.errors import ConfigError
 from glnet_tf.training.distribution import Distribution
 
+pytestmark = pytest.mark.slow
+
 DATA = DataConfig(
     dataset="street", street=StreetConfig(streets=1, street_frames=7), image_height=32, image_width=64, batch_size=4
 )

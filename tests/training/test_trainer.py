@@ -24,6 +24,8 @@ from glnet_tf.training.schedule import FINAL_RATE, LearningRate, two_branch_weig
 from glnet_tf.training.trainer import Trainer
 from glnet_tf.training.weights import load_model
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 DATA = DataConfig(
     dataset="street", street=StreetConfig(streets=1, street_frames=7), image_height=32, image_width=64, batch_size=2

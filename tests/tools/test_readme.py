@@ -1,0 +1,33 @@
+"""The README's Python runs as it stands, and its shapes are those that it says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from glnet_tf.street.street import Street
+from glnet_tf.visualization.movie import Movie
+
+pytestmark = pytest.mark.slow
+README = Path(__file__).resolve().parents[2] / "README.md"
+FRAMES, HEIGHT, WIDTH = 4, 96, 320
+
+
+def test_the_python_of_the_readme(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    street, movie = Street(1000, FRAMES, HEIGHT, WIDTH), Movie(tmp_path / "drive.mp4", 10)
+    for number in range(FRAMES):
+        movie.add(street.frame(number).image)
+    movie.close()
+    (block,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    # Every line that only names a field is kept, with what the README says of it.
+    code = re.sub(r"^    frame\.(\w+)  # (.*)$", r"    said.append(('\1', frame.\1, '''\2'''))", block, flags=re.M)
+    said: list[tuple[str, np.ndarray | None, str]] = []
+    exec(code, {"said": said})
+    assert len(said) == 6 * FRAMES
+    for name, value, words in said:
+        shape = eval(re.match(r"\[.*?\]", words).group().replace("H", str(HEIGHT)).replace("W", str(WIDTH)))
+        assert (value is None and "None for the last" in words) or list(value.shape) == shape, name
