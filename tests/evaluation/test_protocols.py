@@ -154,6 +154,7 @@ def run_dir(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_a_model_is_judged_like_files(tmp_path, video, run_dir):
     model = ModelPredictions(run_dir)
     tasks = ("kitti_odometry", "odometry"), ("kitti_odometry", "intrinsics"), ("rgbd", "depth"), ("rgbd", "road")

@@ -104,6 +104,7 @@ def test_nothing_but_tensorflow_is_needed(tmp_path, monkeypatch):
         export.export_saved_model(model, LossConfig(), RefinementConfig(), folder)
 
 
+@pytest.mark.slow
 def test_a_free_size(tmp_path, monkeypatch):
     monkeypatch.setattr(export, "make_output_refinement", lambda *_: lambda snippet, initial, *_: (initial, None, None))
     export.export_saved_model(Small(), LossConfig(), RefinementConfig(), tmp_path / "served", free_size=True)

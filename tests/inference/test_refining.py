@@ -15,7 +15,7 @@ import tensorflow as tf
 from glnet_tf.config import DataConfig, LossConfig, ModelConfig, RefinementConfig, StreetConfig
 from glnet_tf.data.files.trajectories import read_trajectory
 from glnet_tf.data.sources import open_source
-from glnet_tf.errors import DataError
+from glnet_tf.errors import ConfigError, DataError
 from glnet_tf.inference import adaptation
 from glnet_tf.inference import task as task_module
 from glnet_tf.inference.refining import refine_source
@@ -115,9 +115,9 @@ def test_every_snippet_and_only_what_is_missing_again(tmp_path):
     file.write_text("".join(whole[:4]) + whole[4][:40])
     run(tmp_path)
     assert Told.calls == 1 and [row["label"] for row in lines(tmp_path)] == [row["label"] for row in rows]
-    with pytest.raises(DataError, match=r"prior=0.01, not 1.0"):
+    with pytest.raises(ConfigError, match=r"prior=0.01, not 1.0"):
         run(tmp_path, prior=1.0)
-    with pytest.raises(DataError, match=r"run=run, not another"):
+    with pytest.raises(ConfigError, match=r"run=run, not another"):
         refine_source(task(MODEL, range(6), RefinementConfig(refine="oft", flow_scale=1.0), "another"), tmp_path)
 
 
@@ -204,6 +204,7 @@ class Nudged:
         return History(tf.ones([1, 1]), None), Nudged.calls % 2 == 1
 
 
+@pytest.mark.slow
 def test_what_is_adapted_to_a_video_is_kept_as_a_run(tmp_path, monkeypatch):
     monkeypatch.setattr(adaptation, "ParameterRefinement", Nudged)
     model = ARCHITECTURE.build()

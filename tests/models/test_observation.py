@@ -87,6 +87,7 @@ def observe():
     return of
 
 
+@pytest.mark.slow
 def test_bare_road_proves_little_and_what_it_proves_is_right(observe):
     street, bare = observe("town", "passing"), observe("highway", "passing")
     believed = bare.evidence.weight > 0.1

@@ -71,6 +71,7 @@ def refiner(model) -> Refiner:
     )
 
 
+@pytest.mark.slow
 def test_the_weights_are_restored_bit_for_bit_and_outputs_change(model, refiner):
     before = values(model)
     refined = refiner(moving(2))

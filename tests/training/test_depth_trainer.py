@@ -60,6 +60,7 @@ def trainer(folder, teacher: str, steps: int) -> DepthTrainer:
     return DepthTrainer(folder, source, source, DATA, MODEL, 0.02, training, 1.5)
 
 
+@pytest.mark.slow
 def test_depth_learns_alone_and_a_resumed_run_is_the_same(taught, tmp_path):
     whole = trainer(tmp_path / "whole", taught, 6)
     flow = [variable.numpy() for variable in whole.model.flow_net.variables]
