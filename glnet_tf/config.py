@@ -134,7 +134,7 @@ class DataConfig(Checked):
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationConfig(Checked):
-    """What is judged, and by which protocol."""
+    """What is evaluated, and by which protocol."""
 
     task: str = setting(
         "depth",

@@ -175,9 +175,9 @@ class FramePrediction(NamedTuple):
         return 1 / self.disparity
 
 
-def rescaled(said: FramePrediction, scale: float) -> FramePrediction:
+def rescaled(frame: FramePrediction, scale: float) -> FramePrediction:
     """Returns a prediction whose lengths are multiplied by `scale`."""
-    pose = said.pose.copy()
+    pose = frame.pose.copy()
     pose[:3, 3] *= scale
-    initial = None if said.initial_disparity is None else said.initial_disparity / scale
-    return said._replace(disparity=said.disparity / scale, initial_disparity=initial, pose=pose)
+    initial = None if frame.initial_disparity is None else frame.initial_disparity / scale
+    return frame._replace(disparity=frame.disparity / scale, initial_disparity=initial, pose=pose)

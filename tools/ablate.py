@@ -17,7 +17,7 @@ TEST_SEED, TEST_STREETS = 1000, 4
 
 define(*CONFIGS)
 flags.DEFINE_string("output_dir", "", "folder for the results; the same command goes on where it was interrupted")
-flags.DEFINE_multi_string("test", ["street"], "KIND or KIND=DIR: data with a truth to judge on; may be repeated")
+flags.DEFINE_multi_string("test", ["street"], "KIND or KIND=DIR: data with a truth to evaluate on; may be repeated")
 flags.DEFINE_integer("test_snippets", 8, "snippets of each test", lower_bound=1)
 flags.DEFINE_integer("seeds", 3, "trainings of each kind", lower_bound=1)
 

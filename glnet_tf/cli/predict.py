@@ -124,7 +124,7 @@ def read_list(file: Path) -> list[tuple[str, str]]:
 
 
 def predict(predictor: Predictor, frames: Frames, folder: Path) -> bool:
-    """Writes what is said about frames to a folder; returns False if it was interrupted."""
+    """Writes what is predicted for frames to a folder; returns False if it was interrupted."""
     from glnet_tf.inference.metric_scale import Metres
     from glnet_tf.inference.written import Pictures, PredictionFolder
     from glnet_tf.progress import progress_bar
@@ -142,8 +142,8 @@ def predict(predictor: Predictor, frames: Frames, folder: Path) -> bool:
     started = time.monotonic()
     try:
         with progress_bar(frames.count, "predicting", "frame") as bar:
-            for said in metres.applied(predictor.predict(images())):
-                written.add(names.popleft(), said, pictures.draw(said), metres.known)
+            for frame in metres.applied(predictor.predict(images())):
+                written.add(names.popleft(), frame, pictures.draw(frame), metres.known)
                 bar.update()
     except KeyboardInterrupt:
         remarks.append(f"interrupted after {len(written.poses)} frames")

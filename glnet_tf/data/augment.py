@@ -40,7 +40,7 @@ def augment(
     return images, intrinsics, mirrored
 
 
-def zoom(frames: tf.Tensor, intrinsics: tf.Tensor, seed: tf.Tensor, largest: float) -> tuple[tf.Tensor, tf.Tensor]:
+def zoom(frames: tf.Tensor, intrinsics: tf.Tensor, seed: tf.Tensor, max_zoom: float) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns a random part of frames, of their shape but for rounding, as a function of the seed.
 
     Resized to the network's images, it is what a longer lens, turned a little aside, would have seen: how high
@@ -50,7 +50,7 @@ def zoom(frames: tf.Tensor, intrinsics: tf.Tensor, seed: tf.Tensor, largest: flo
       frames: [3, h, w, 3].
       intrinsics: [3, 3] K in pixels of these frames, or zeros.
       seed: [2] integers.
-      largest: the part is at least 1 / (1 + largest) as high and wide as the frames.
+      max_zoom: the part is at least 1 / (1 + max_zoom) as high and wide as the frames.
 
     Returns:
       frames: [3, h', w', 3].
@@ -59,7 +59,7 @@ def zoom(frames: tf.Tensor, intrinsics: tf.Tensor, seed: tf.Tensor, largest: flo
     size = tf.shape(frames)[1:3]
     seed = tf.convert_to_tensor(seed)
     draws = tf.random.stateless_uniform([3], seed + tf.constant([2, 0], seed.dtype))
-    kept = tf.cast(tf.round(tf.cast(size, tf.float32) / (1.0 + largest * draws[0])), tf.int32)
+    kept = tf.cast(tf.round(tf.cast(size, tf.float32) / (1.0 + max_zoom * draws[0])), tf.int32)
     top, left = tf.unstack(tf.cast(tf.round(draws[1:] * tf.cast(size - kept, tf.float32)), tf.int32))
     part = frames[:, top : top + kept[0], left : left + kept[1]]
     return part, keep_unknown(intrinsics, crop_intrinsics(intrinsics, top, left))

@@ -16,7 +16,7 @@ from glnet_tf.errors import DataError
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 # Frames of a stream whose header does not tell.
 DEFAULT_FPS = 10.0
-LARGEST = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0}
+MAX_VALUE = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0}
 
 
 class Frames:
@@ -24,7 +24,7 @@ class Frames:
 
     Args:
       place: an image, a folder of images (in natural order of their names), a video file, or the index of a camera.
-      most: frames after which to stop; 0: no limit.
+      max_frames: frames after which to stop; 0: no limit.
 
     Attributes:
       place, name: of the input, and the last part of it.
@@ -36,11 +36,11 @@ class Frames:
       DataError: there is no such input, or it holds no frame (the latter when iterated).
     """
 
-    def __init__(self, place: str, most: int = 0):
+    def __init__(self, place: str, max_frames: int = 0):
         self.place, self.name = place, Path(place).name or place
         self.remarks: list[str] = []
         self.fps = DEFAULT_FPS
-        self._most = most
+        self._max_frames = max_frames
         path = Path(place)
         if place.isdigit() and not path.exists():
             self.name = f"camera{place}"
@@ -63,8 +63,8 @@ class Frames:
                 f"{place}: not found: expected an image, a folder of images, a video file or the index of a camera; "
                 "correct --input"
             )
-        if most and self.count is not None:
-            self.count = min(self.count, most)
+        if max_frames and self.count is not None:
+            self.count = min(self.count, max_frames)
 
     def __iter__(self) -> Iterator[tuple[str, np.ndarray]]:
         number = 0
@@ -78,7 +78,7 @@ class Frames:
                 continue
             yield name, image
             number += 1
-            if number == self._most:
+            if number == self._max_frames:
                 return
         if not number:
             reasons = f" ({self.remarks[0]})" if self.remarks else ""
@@ -129,11 +129,11 @@ def as_rgb(image: Any) -> np.ndarray:
     floating = np.issubdtype(image.dtype, np.floating)
     if image.ndim not in (2, 3) or image.ndim == 3 and image.shape[2] not in (1, 3, 4):
         raise DataError(f"an image has shape {image.shape}: expected (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)")
-    if not floating and image.dtype not in LARGEST:
+    if not floating and image.dtype not in MAX_VALUE:
         raise DataError(f"an image has type {image.dtype}: expected uint8, uint16, or floating-point from 0 to 1")
     image = image[..., np.newaxis] if image.ndim == 2 else image[..., :3]
     image = np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
     if image.dtype == np.uint8:
         return np.ascontiguousarray(image)
-    shares = np.nan_to_num(image) if floating else image / LARGEST[image.dtype]
+    shares = np.nan_to_num(image) if floating else image / MAX_VALUE[image.dtype]
     return (np.clip(shares, 0, 1) * 255 + 0.5).astype(np.uint8)

@@ -42,7 +42,7 @@ from glnet_tf.structures import GroundTruth
 FLAT_FRAME = 0.95
 
 
-class Judged(NamedTuple):
+class Evaluation(NamedTuple):
     """What is evaluated, and by which protocol; see evaluate."""
 
     source: Source
@@ -82,7 +82,7 @@ def evaluate(
       indices: numbers of the snippets; those without a truth do not count.
       config: the protocol.
       data: batch size, and what the protocol says about the data.
-      model: whose predictions are judged; None: those in the files under config.predictions.
+      model: whose predictions are evaluated; None: those in the files under config.predictions.
 
     Raises:
       DataError: there is no truth, or a prediction is missing or not as it should be.
@@ -94,22 +94,22 @@ def evaluate(
         "split": data.split or "all",
         "predictions": config.predictions,
     }
-    judges = {"depth": _depth, "flow": _flow, "odometry": _odometry, "intrinsics": _intrinsics, "road": _road}
-    report = judges[config.task](Judged(source, indices, config, data, model))
+    protocols = {"depth": _depth, "flow": _flow, "odometry": _odometry, "intrinsics": _intrinsics, "road": _road}
+    report = protocols[config.task](Evaluation(source, indices, config, data, model))
     if model is not None:
         protocol["predictions"] = f"model at {model.size[0]}x{model.size[1]}"
     return report._replace(protocol={**protocol, **report.protocol})
 
 
-def _depth(judged: Judged) -> Report:
-    source, indices, config, data, model = judged
-    indices = _with_truth(judged, "depth")
+def _depth(evaluation: Evaluation) -> Report:
+    source, indices, config, data, model = evaluation
+    indices = _with_truth(evaluation, "depth")
     crop = (
         "garg" if config.crop == "garg" or (config.crop == "auto" and source.depth_truth.startswith(LIDAR)) else "none"
     )
     truths, predicted, rows_of = [], [], []
-    for index, depth in _depths(judged._replace(indices=indices)):
-        truth = judged.truth(index).depth[..., 0]
+    for index, depth in _depths(evaluation._replace(indices=indices)):
+        truth = evaluation.truth(index).depth[..., 0]
         depth = depth if model is None else 1 / resize_disparity(1 / depth, truth.shape)
         if depth.shape != truth.shape:
             raise DataError(
@@ -141,8 +141,8 @@ def _depth(judged: Judged) -> Report:
     return Report(protocol, metrics, {})
 
 
-def _depths(judged: Judged) -> Iterator[tuple[int, np.ndarray]]:
-    source, indices, config, data, model = judged
+def _depths(evaluation: Evaluation) -> Iterator[tuple[int, np.ndarray]]:
+    source, indices, config, data, model = evaluation
     if model is not None:
         for index, prediction, _ in model.of(source, data, indices):
             yield index, 1 / prediction.disparity
@@ -162,13 +162,13 @@ def _checked(depth: np.ndarray, label: str) -> np.ndarray:
     return depth
 
 
-def _flow(judged: Judged) -> Report:
-    source, indices, config, data, model = judged
-    indices = _with_truth(judged, "flow_valid")
+def _flow(evaluation: Evaluation) -> Report:
+    source, indices, config, data, model = evaluation
+    indices = _with_truth(evaluation, "flow_valid")
     rows: list[FlowErrors] = []
     zero: list[FlowErrors] = []
-    for index, flow in _flows(judged._replace(indices=indices)):
-        truth = judged.truth(index)
+    for index, flow in _flows(evaluation._replace(indices=indices)):
+        truth = evaluation.truth(index)
         if model is not None:
             flow = resize_flow(flow, truth.flow.shape[:2])
         masks = [mask[..., 0] > 0 for mask in (truth.flow_valid, truth.visible, truth.moving)]
@@ -183,8 +183,8 @@ def _flow(judged: Judged) -> Report:
     return Report({"averaged over": "images", "images": len(rows)}, metrics, {})
 
 
-def _flows(judged: Judged) -> Iterator[tuple[int, np.ndarray]]:
-    source, indices, config, data, model = judged
+def _flows(evaluation: Evaluation) -> Iterator[tuple[int, np.ndarray]]:
+    source, indices, config, data, model = evaluation
     if model is not None:
         for index, prediction, _ in model.of(source, data, indices):
             yield index, prediction.flow
@@ -194,12 +194,12 @@ def _flows(judged: Judged) -> Iterator[tuple[int, np.ndarray]]:
         yield index, read_flow(file)
 
 
-def _odometry(judged: Judged) -> Report:
-    source, indices, config, data, model = judged
+def _odometry(evaluation: Evaluation) -> Report:
+    source, indices, config, data, model = evaluation
     follows = all(source.files(a)[1] == source.files(b)[0] for a, b in zip(indices, indices[1:]))
-    if not follows or _with_truth(judged, "poses") != list(indices):
+    if not follows or _with_truth(evaluation, "poses") != list(indices):
         raise DataError(f"{source.name}: expected one uninterrupted video with poses; choose it with --split")
-    poses = [judged.truth(index).poses for index in indices]
+    poses = [evaluation.truth(index).poses for index in indices]
     true = chained([poses[0][0], *(pair[1] for pair in poses)])
     scene = source.label(indices[0]).rpartition("/")[0]
     if model is not None:
@@ -242,11 +242,11 @@ def trajectory_metrics(true: np.ndarray, ours: np.ndarray, alignment: str) -> di
     return metrics
 
 
-def _intrinsics(judged: Judged) -> Report:
-    source, indices, config, data, model = judged
+def _intrinsics(evaluation: Evaluation) -> Report:
+    source, indices, config, data, model = evaluation
     if model is None:
         raise ConfigError("--predictions: intrinsics are read from a run only; give --run_dir")
-    rows = [(given, said.intrinsics) for _, said, given in model.of(source, data, indices)]
+    rows = [(given, prediction.intrinsics) for _, prediction, given in model.of(source, data, indices)]
     given, predicted = (np.array(column) for column in zip(*rows))
     if not given.any(axis=(1, 2)).all():
         raise DataError(f"{source.name}: has no calibration to compare with; choose calibrated scenes with --split")
@@ -259,8 +259,8 @@ def _intrinsics(judged: Judged) -> Report:
     return Report(protocol, metrics, {})
 
 
-def _road(judged: Judged) -> Report:
-    source, indices, config, data, model = judged
+def _road(evaluation: Evaluation) -> Report:
+    source, indices, config, data, model = evaluation
     if model is None:
         raise ConfigError("--predictions: roads are found in the depth of a model only; give --run_dir or --weights")
     shares = np.array(
@@ -278,13 +278,13 @@ def _road(judged: Judged) -> Report:
     return Report(protocol, metrics, {})
 
 
-def _with_truth(judged: Judged, field: str) -> list[int]:
+def _with_truth(evaluation: Evaluation, field: str) -> list[int]:
     """Those of the snippets that have a truth of a kind.
 
     Raises:
       DataError: none has.
     """
-    source, indices = judged.source, judged.indices
+    source, indices = evaluation.source, evaluation.indices
     truths = ((index, source.ground_truth(index)) for index in indices)
     found = [index for index, truth in truths if truth is not None and np.any(getattr(truth, field))]
     if not found:

@@ -1,4 +1,4 @@
-"""What each term of the objective is good for: trainings that lack one, from the same starts, judged and refined."""
+"""What each term of the objective is good for: trainings that lack one, from the same starts, evaluated and refined."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from glnet_tf.refinement.refiner import Refiner
 from glnet_tf.structures import snippet_signature
 from glnet_tf.training.checkpoints import Architecture
 from glnet_tf.training.step import make_train_step, training_optimizers
-from glnet_tf.training.trainer import decide
+from glnet_tf.training.trainer import resolved_config
 
 # What is left out, and the weights that are 0 then; "adaptive": both branches of the photometric loss to the end.
 LEFT_OUT: dict[str, tuple[str, ...]] = {
@@ -40,12 +40,12 @@ LEFT_OUT: dict[str, tuple[str, ...]] = {
 
 
 class Ablation:
-    """Trains and judges GLNet without a part of its objective; one graph serves all trainings.
+    """Trains and evaluates GLNet without a part of its objective; one graph serves all trainings.
 
     Args:
       source: of the training snippets.
       tests: sources with a truth, by name.
-      snippets: number of each that are judged, evenly spread.
+      snippets: number of each that are evaluated, evenly spread.
       seeds: number of trainings of each kind.
       data, model, loss, training, refinement: the configuration from which one part at a time is left out.
     """
@@ -66,7 +66,7 @@ class Ablation:
         self._source, self._tests, self._snippets = source, tests, snippets
         self._data, self._loss, self._training, self._refinement = data, loss, training, refinement
         self._architecture = Architecture(
-            decide(model, source), data.image_height, data.image_width, source.cameras, source.shapes
+            resolved_config(model, source), data.image_height, data.image_width, source.cameras, source.shapes
         )
         # All starts beforehand: setting a seed makes TensorFlow prepare every graph anew.
         models = [self._started(seed) for seed in range(seeds)]
@@ -105,7 +105,7 @@ class Ablation:
         for snippet, _ in stream(self._source, self._data, seed).take(self._training.steps):
             if not math.isfinite(float(step(snippet).total)):
                 raise NonFiniteLossError(f"without {left_out}, seed {seed}: the objective is not finite")
-        return {name: self._judged(test) for name, test in self._tests.items()}
+        return {name: self._errors(test) for name, test in self._tests.items()}
 
     def _started(self, seed: int) -> tf.keras.Model:
         tf.keras.utils.set_random_seed(seed)
@@ -113,7 +113,7 @@ class Ablation:
         model.build_variables()
         return model
 
-    def _judged(self, source: Source) -> dict[str, dict[str, float]]:
+    def _errors(self, source: Source) -> dict[str, dict[str, float]]:
         rows: dict[str, list[dict[str, float]]] = {}
         indices = np.linspace(0, len(source) - 1, self._snippets).astype(int).tolist()
         for snippet in batches(source, self._data, indices):

@@ -28,7 +28,7 @@ from glnet_tf.refinement.refiner import Refiner
 from glnet_tf.structures import SCALES, LossReport, Predictions, Snippet, snippet_signature
 from glnet_tf.training.checkpoints import Architecture
 from glnet_tf.training.step import make_train_step, training_optimizers
-from glnet_tf.training.trainer import decide
+from glnet_tf.training.trainer import resolved_config
 
 Run = Callable[..., Any]
 
@@ -57,7 +57,7 @@ def street_batch(model: ModelConfig, data: DataConfig) -> tuple[GLNet, Snippet]:
         data, dataset="street", street=StreetConfig(streets=1, street_frames=data.batch_size + 2)
     )
     source = open_source(street, "all")
-    config = decide(model, source)
+    config = resolved_config(model, source)
     built = Architecture(config, data.image_height, data.image_width, source.cameras, source.shapes).build()
     built.build_variables()
     return built, next(iter(batches(source, street)))
@@ -82,8 +82,8 @@ def losses_only(loss: LossConfig, term: str | None = None) -> Run:
         with tf.GradientTape() as tape:
             tape.watch(predictions)
             total, report = objective(snippet, predictions, weights, loss)
-            judged = getattr(report, term) if term else total
-        return [x for x in tf.nest.flatten(tape.gradient(judged, predictions)) if x is not None]
+            differentiated = getattr(report, term) if term else total
+        return [x for x in tf.nest.flatten(tape.gradient(differentiated, predictions)) if x is not None]
 
     return tf.function(run, autograph=False)
 

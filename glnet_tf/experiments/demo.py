@@ -55,13 +55,13 @@ def demonstrate(
     if not before.exists():
         print(f"{training.weights}, as it ships, on {TEST_STREETS} streets that it never saw", file=sys.stderr)
         write_boards(trainer, shown, trainer.predict(shown), "shipped")
-        write_json(before, {"shipped": judged(trainer, test)})
+        write_json(before, {"shipped": errors_of(trainer, test)})
     if trainer.run() < training.steps:
         return
     print(f"refining {PICTURES} snippets", file=sys.stderr)
     metrics = {
         **read_json(before),
-        "trained": judged(trainer, test),
+        "trained": errors_of(trainer, test),
         **refined(trainer, test, shown),
     }
     metrics["seconds"] = round(time.monotonic() - started)
@@ -76,7 +76,7 @@ def snippets_to_show(source: Source) -> list[int]:
     return [(2 * i + 1) * len(source) // (2 * PICTURES) for i in range(PICTURES)]
 
 
-def judged(trainer: Trainer, source: Source) -> dict[str, float]:
+def errors_of(trainer: Trainer, source: Source) -> dict[str, float]:
     """Returns the errors of the networks as they are, see validate; and `focal`, the larger relative of fx and fy."""
     errors = validate(trainer.predict, source, trainer.data, range(0, len(source), EVERY))
     truth = float(source.load(tf.constant(0, tf.int64))[1][0, 0])
@@ -101,11 +101,11 @@ def batch_of(data: DataConfig) -> DataConfig:
     return dataclasses.replace(data, batch_size=PICTURES)
 
 
-def write_boards(trainer: Trainer, shown: Snippet, said: Predictions, stage: str) -> None:
-    """Draws what is said about the snippets to show, one board each."""
+def write_boards(trainer: Trainer, shown: Snippet, predictions: Predictions, stage: str) -> None:
+    """Draws what is predictions about the snippets to show, one board each."""
     for i in range(PICTURES):
-        snippet, predictions = (tf.nest.map_structure(lambda x, i=i: x[i : i + 1], batch) for batch in (shown, said))
-        write_png(trainer.run_dir / f"street{i}_{stage}.png", board(explain(snippet, predictions, LossConfig.alpha)))
+        snippet, made = (tf.nest.map_structure(lambda x, i=i: x[i : i + 1], batch) for batch in (shown, predictions))
+        write_png(trainer.run_dir / f"street{i}_{stage}.png", board(explain(snippet, made, LossConfig.alpha)))
 
 
 def write_page(run_dir: Path, metrics: dict[str, Any]) -> None:

@@ -20,20 +20,20 @@ from glnet_tf.geometry.triangulation import triangulate
 # before it has a third of its weight; the errors of flow along the line, and their noise.
 RETURN_ERROR, EPIPOLAR_ERROR, PARALLAX_ERROR, NOISE = 0.3, 0.5, 1.0, 0.3
 # Parallax that drowns in it, as measured or as expected, pixels.
-LEAST_PARALLAX = 0.3
+MIN_PARALLAX = 0.3
 # Inverse depth is at least so much of the network's.
-LEAST_RATIO = 0.1
+MIN_RATIO = 0.1
 # Mean weight below which a pair counts less, and below half of which not at all: the camera stands, and what has
 # parallax moves by itself.
-LEAST_PROVED = 0.03
+MIN_PROVED = 0.03
 # What contradicts the network's inverse depth by this factor (its logarithm) has a third of its weight: it moves by
 # itself, or is no match; a quarter, where it is to be ground, with a sharper edge.
 CONTRADICTION, GROUND_CONTRADICTION = 0.4, 0.35
 # Matches come in patches. Threads of them on bare road, where lane lines run along the motion, agree by chance: below
 # this mean weight of its surroundings, pixels, a match has less than half of its own.
-SUPPORT_WINDOW, LEAST_SUPPORT = 15, 0.1
+SUPPORT_WINDOW, MIN_SUPPORT = 15, 0.1
 # Of two pairs that see the same point; and the share of a pair's weight that another must see to give it its scale.
-DISAGREEMENT, LEAST_COMMON = 0.1, 0.05
+DISAGREEMENT, MIN_COMMON = 0.1, 0.05
 # Where the ground is no more than what evidence farther off continues to.
 GROUND_WEIGHT = 0.1
 CENTRE_ITERATIONS = 8
@@ -69,7 +69,7 @@ class PairEvidence(NamedTuple):
 
         Where parallax drowns in noise, only what the noise enlarged is seen: for the scale, not for depth.
         """
-        clear = self.parallax > LEAST_PARALLAX
+        clear = self.parallax > MIN_PARALLAX
         ratio = tf.where(clear, self.parallax, 1.0) / tf.where(clear, self.slope, 1.0)
         return Evidence(tf.math.log(ratio), tf.where(clear, self.certain * _clarity(self.parallax), 0.0))
 
@@ -92,7 +92,7 @@ def pair_evidence(flow: tf.Tensor, opposite: tf.Tensor, intrinsics: tf.Tensor, p
     certain = valid * tf.exp(-tf.square(return_error / RETURN_ERROR) - tf.square(found.misfit / EPIPOLAR_ERROR))
     pair = PairEvidence(found.parallax, found.slope, certain)
     proved = tf.reduce_mean(pair.alone().weight, axis=[1, 2, 3], keepdims=True)
-    return pair._replace(certain=certain * tf.clip_by_value(2 * proved / LEAST_PROVED - 1, 0.0, 1.0))
+    return pair._replace(certain=certain * tf.clip_by_value(2 * proved / MIN_PROVED - 1, 0.0, 1.0))
 
 
 def _clarity(parallax: tf.Tensor) -> tf.Tensor:
@@ -145,18 +145,18 @@ def merged_evidence(pairs: Sequence[PairEvidence], log_disparity: tf.Tensor) -> 
             common = alone.weight * first.weight
             between = robust_centre(alone.log_disparity - first.log_disparity, common, DISAGREEMENT)
             shared, all_of_it = (tf.reduce_sum(x, axis=[1, 2, 3], keepdims=True) for x in (common, alone.weight))
-            scale = tf.where(shared > LEAST_COMMON * all_of_it, scales[0] + between, scale)
+            scale = tf.where(shared > MIN_COMMON * all_of_it, scales[0] + between, scale)
         scales.append(scale)
         expected = pair.slope * tf.exp(log_disparity + scale)
-        clear = expected > LEAST_PARALLAX
+        clear = expected > MIN_PARALLAX
         expected = tf.where(clear, expected, 1.0)
         error = pair.parallax - expected
         allowed = NOISE**2 + CONTRADICTION**2 * expected * tf.maximum(pair.parallax, 0.0)
         weight = tf.where(clear, pair.certain * _clarity(expected) * tf.exp(-tf.square(error) / allowed), 0.0)
         summed, total = summed + weight * error / expected, total + weight
-    ratio = tf.math.log(tf.maximum(1 + tf.math.divide_no_nan(summed, total), LEAST_RATIO))
+    ratio = tf.math.log(tf.maximum(1 + tf.math.divide_no_nan(summed, total), MIN_RATIO))
     support = tf.nn.avg_pool2d(total, SUPPORT_WINDOW, 1, "SAME")
-    return Evidence(log_disparity + ratio, tf.minimum(total, 1.0) * support / (support + LEAST_SUPPORT)), scales
+    return Evidence(log_disparity + ratio, tf.minimum(total, 1.0) * support / (support + MIN_SUPPORT)), scales
 
 
 def with_ground(found: Evidence, log_disparity: tf.Tensor, intrinsics: tf.Tensor) -> tuple[Evidence, tf.Tensor, Ground]:

@@ -40,16 +40,16 @@ class Fusion(NamedTuple):
     confidence: tf.Tensor
 
 
-def fused(log_disparity: tf.Tensor, found: Evidence, held: tf.Tensor) -> Fusion:
+def fused(log_disparity: tf.Tensor, found: Evidence, own_weight: tf.Tensor) -> Fusion:
     """Returns the network's inverse depth times a smooth field of ratios that the evidence gives.
 
     Args:
       log_disparity: [N, H, W, 1] logarithm of the network's inverse depth.
       found: evidence in its scale.
-      held: [N, H, W, 1] weight of its own inverse depth beside that.
+      own_weight: [N, H, W, 1] weight of its own inverse depth beside that.
     """
     ratio = found.weight * (found.log_disparity - log_disparity)
-    maps = tf.concat([ratio, found.weight, held], axis=-1)
+    maps = tf.concat([ratio, found.weight, own_weight], axis=-1)
     summed, total, own = tf.split(
         tf.add_n([share * _smoothed(maps, stride) for stride, share in zip(STRIDES, SHARES)]), 3, axis=-1
     )

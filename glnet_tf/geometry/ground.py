@@ -19,7 +19,7 @@ FAR = 0.1
 STEP = 2  # every so many pixels, either way, take part
 # What makes a plane the ground: its share of the weights, the weight itself (of what all pixels of the area could
 # have), and the angle between its normal and the camera's vertical.
-LEAST_SHARE, LEAST_WEIGHT, LARGEST_TILT = 0.6, 0.01, math.radians(10)
+MIN_SHARE, MIN_WEIGHT, MAX_TILT = 0.6, 0.01, math.radians(10)
 # The road ahead, see flat_share: shares of the rows below the principal point and of the width; relative error.
 LANE_ROWS, LANE_WIDTH, FLAT = 0.6, 0.6, 0.25
 
@@ -96,9 +96,9 @@ def fit_ground(disparity: tf.Tensor, weight: tf.Tensor, intrinsics: tf.Tensor) -
     on_plane = tf.where(tf.abs(error) < 2 * LAST_TOLERANCE, given, 0.0)
     total = tf.reduce_sum(given, axis=1)
     share = tf.math.divide_no_nan(tf.reduce_sum(on_plane, axis=1), total)
-    known = total / tf.maximum(tf.reduce_sum(tf.cast(inside, tf.float32), axis=[1, 2]), 1) > LEAST_WEIGHT
-    level = normal[:, 1] > math.cos(LARGEST_TILT) * tf.norm(normal, axis=-1)
-    return Ground(normal, share, known & level & (share > LEAST_SHARE))
+    known = total / tf.maximum(tf.reduce_sum(tf.cast(inside, tf.float32), axis=[1, 2]), 1) > MIN_WEIGHT
+    level = normal[:, 1] > math.cos(MAX_TILT) * tf.norm(normal, axis=-1)
+    return Ground(normal, share, known & level & (share > MIN_SHARE))
 
 
 def flat_share(disparity: tf.Tensor, intrinsics: tf.Tensor) -> tf.Tensor:

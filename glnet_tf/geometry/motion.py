@@ -23,7 +23,7 @@ STARTS = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
 # A match whose return ends so many pixels from its start has half of its weight.
 RETURN_ERROR = 0.5
 # Residuals below this, in pixels, are noise whatever the others are.
-LEAST_NOISE = 0.01
+MIN_NOISE = 0.01
 # Of the normal equations' trace: holds what the flow leaves undetermined where it is.
 DAMPING = 1e-6
 
@@ -138,7 +138,7 @@ def _residual(pose: tf.Tensor, matches: Matches) -> tuple[tf.Tensor, tf.Tensor]:
 def _improved(pose: tf.Tensor, matches: Matches) -> tf.Tensor:
     """One reweighted Gauss-Newton step towards the likeliest motion; the translation moves on the unit sphere."""
     residual, derivative = _residual(pose, matches)
-    scale = tf.maximum(_median(tf.abs(residual), matches.weight), LEAST_NOISE)[:, tf.newaxis]
+    scale = tf.maximum(_median(tf.abs(residual), matches.weight), MIN_NOISE)[:, tf.newaxis]
     weight = matches.weight / tf.square(1 + tf.square(residual / scale))
     normal = tf.einsum("bn,bni,bnj->bij", weight, derivative, derivative)
     right = tf.einsum("bn,bni,bn->bi", weight, derivative, residual)

@@ -10,10 +10,10 @@ from glnet_tf.inference.task import Task
 from glnet_tf.losses.objective import loss_weights
 from glnet_tf.models.observation import make_observe
 from glnet_tf.progress import progress_bar
-from glnet_tf.refinement.pft import ParameterRefinement, kept_weights
+from glnet_tf.refinement.pft import ParameterRefinement, restored_weights
 from glnet_tf.refinement.refiner import target
 from glnet_tf.structures import snippet_signature
-from glnet_tf.training.checkpoints import claim
+from glnet_tf.training.checkpoints import open_run_folder
 
 
 def adapt(task: Task, folder: Path) -> None:
@@ -27,7 +27,7 @@ def adapt(task: Task, folder: Path) -> None:
       folder: of the new run.
     """
     model, config, count = task.model, task.config, len(task.indices)
-    claim(folder, task.architecture)
+    open_run_folder(folder, task.architecture)
     checkpoint = tf.train.Checkpoint(model=model)
     manager = tf.train.CheckpointManager(checkpoint, str(folder / "latest"), max_to_keep=1)
     passed = 0
@@ -41,10 +41,10 @@ def adapt(task: Task, folder: Path) -> None:
         for number in range(passed, config.epochs):
             for snippet in task.snippets(task.indices):
                 seen = observe(snippet)
-                with kept_weights(model) as let_go:
+                with restored_weights(model) as keep:
                     history, finite = pft.run(seen.snippet, seen.predictions, target(seen.fused, seen.confidence))
                     if finite:
-                        let_go()
+                        keep()
                 bar.update(len(snippet.index))
                 if history is not None:
                     bar.set_postfix_str(f"objective={float(tf.reduce_mean(history.total[-1])):.4f}", refresh=False)

@@ -75,21 +75,21 @@ class Serving(tf.Module):
             return {"flow": flows[:, 0], "flow_backward": flows[:, 1]}
 
         def camera(images: tf.Tensor, intrinsics: tf.Tensor) -> Outputs:
-            said = model(_snippet(checked(images), intrinsics, model))
-            return {"pose": said.poses[:, 0], "intrinsics": said.intrinsics}
+            predictions = model(_snippet(checked(images), intrinsics, model))
+            return {"pose": predictions.poses[:, 0], "intrinsics": predictions.intrinsics}
 
         def refined(images: tf.Tensor, intrinsics: tf.Tensor, iterations: tf.Tensor) -> Outputs:
             snippet = _snippet(checked(images), intrinsics, model)
             seen = observe(snippet)
             start = finest(with_depth(seen.predictions, seen.fused))
-            said, _, _ = refine(seen.snippet, start, target(seen.fused, seen.confidence), iterations)
-            disparity = said.disparities[0][:, MIDDLE]
+            predictions, _, _ = refine(seen.snippet, start, target(seen.fused, seen.confidence), iterations)
+            disparity = predictions.disparities[0][:, MIDDLE]
             return {
                 "disparity": disparity,
                 "depth": 1 / disparity,
-                "flow": said.flows[0][:, MIDDLE],
-                "poses": said.poses[:, : FRAMES - 1],
-                "intrinsics": said.intrinsics,
+                "flow": predictions.flows[0][:, MIDDLE],
+                "poses": predictions.poses[:, : FRAMES - 1],
+                "intrinsics": predictions.intrinsics,
             }
 
         def compiled(function: Callable[..., Outputs], *signature: tf.TensorSpec) -> Any:

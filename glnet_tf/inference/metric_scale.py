@@ -16,7 +16,7 @@ SAMPLES, DRAWS = 2000, 200
 # Distance from the plane within which a point belongs to it, relative to the height; the normal's largest angle from
 # the vertical.
 TOLERANCE = 0.05
-LARGEST_TILT = np.deg2rad(20)
+MAX_TILT = np.deg2rad(20)
 # Frames at the start of a video whose ground gives the scale, which then stays.
 FIRST_FRAMES = 8
 
@@ -63,7 +63,7 @@ def _normal(points: np.ndarray) -> np.ndarray | None:
     """n with n . p = 1 on the plane through points, [K, 3]; None unless it is about level and below the camera."""
     normal, _, rank, _ = np.linalg.lstsq(points, np.ones(len(points)), rcond=None)
     length = np.linalg.norm(normal)
-    return normal if rank == 3 and normal[1] > np.cos(LARGEST_TILT) * length > 0 else None
+    return normal if rank == 3 and normal[1] > np.cos(MAX_TILT) * length > 0 else None
 
 
 def _near(points: np.ndarray, normal: np.ndarray) -> np.ndarray:
@@ -97,11 +97,11 @@ class Metres:
             self._scale = self._height / float(np.median(heights)) if heights else 1.0
             self._found = [plane._replace(height=plane.height * self._scale) for plane in self._found]
             frames = itertools.chain(first, frames)
-        for number, said in enumerate(frames):
-            said = rescaled(said, self._scale)
+        for number, frame in enumerate(frames):
+            frame = rescaled(frame, self._scale)
             if self._height and number >= FIRST_FRAMES:
-                self._plane(said)
-            yield said
+                self._plane(frame)
+            yield frame
 
     def notes(self) -> dict[str, Any]:
         """Returns unit, scale, and the quality of the ground: height over the whole video, and share of its points."""
@@ -118,6 +118,6 @@ class Metres:
             }
         return notes
 
-    def _plane(self, said: FramePrediction) -> GroundPlane:
-        self._found.append(ground_plane(said.depth, said.intrinsics))
+    def _plane(self, frame: FramePrediction) -> GroundPlane:
+        self._found.append(ground_plane(frame.depth, frame.intrinsics))
         return self._found[-1]

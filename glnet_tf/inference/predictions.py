@@ -1,4 +1,4 @@
-"""What is judged: the predictions of a trained model, or arrays that any system left in files."""
+"""What is evaluated: the predictions of a trained model, or arrays that any system left in files."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Prediction(NamedTuple):
     motions: np.ndarray
     intrinsics: np.ndarray
 
-    def as_judged(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def for_evaluation(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Returns inverse depth, flow, and the motion to the next frame."""
         return self.disparity, self.flow, self.motions[1]
 

@@ -1,4 +1,4 @@
-"""Depth, flow, motion and intrinsics of a stream of images, of which no more than one window is ever held."""
+"""Depth, flow, motion and intrinsics of a stream of images, of which no more than one window is ever kept."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from glnet_tf.training.weights import load_model
 
 # Frames that are predicted, and refined, together.
 WINDOW = 8
-SMALLEST_SIDE = 32
+MIN_SIDE = 32
 # Parallax wanted between neighbouring frames, and below which the camera stands, thousandths of the width.
 TARGET_PARALLAX, STANDING = 4.0, 0.2
 MAX_STRIDE = 8
 PREDICT = RefinementConfig(refine="fusion", window=WINDOW)
 
 
-class _Held(NamedTuple):
+class _Frame(NamedTuple):
     """An image, [H, W, 3] uint8, and as the networks see it, [h, w, 3]."""
 
     image: np.ndarray
@@ -52,14 +52,14 @@ class _Block(NamedTuple):
       ends: whether no frame follows.
     """
 
-    frames: list[_Held]
+    frames: list[_Frame]
     stride: int
     yielded: int
     ends: bool
 
 
 class _Window(NamedTuple):
-    """What is said about the frames of a window, in the scale of the video."""
+    """What is predicted for the frames of a window, in the scale of the video."""
 
     initial: Predictions
     final: Predictions
@@ -70,7 +70,7 @@ class _Window(NamedTuple):
 
 
 class Predictor:
-    """A trained model for images of any size: `for said in Predictor(weights).predict(images): said.depth`.
+    """A trained model for images of any size: `for prediction in Predictor(weights).predict(images): prediction.depth`.
 
     Args:
       weights: name of weights that ship, a weights file, or the folder of a training run.
@@ -105,7 +105,7 @@ class Predictor:
         self._next_flow = tf.function(self._flow_between, autograph=False)
 
     def predict(self, images: Iterable[np.ndarray]) -> Iterator[FramePrediction]:
-        """Yields what is said about every image, in order; it runs ahead of the caller by one block of windows.
+        """Yields what is predicted for every image, in order; it runs ahead of the caller by one block of windows.
 
         Args:
           images: of one size, see data.frames.as_rgb; of a video in the order of time. Of a single image, only the
@@ -119,44 +119,44 @@ class Predictor:
             windows = [self._window(block.frames[phase :: block.stride]) for phase in range(block.stride)]
             count = len(block.frames)
             for frame in range(block.yielded, count if block.ends else count - block.stride):
-                said, pose = self._said(block, windows[frame % block.stride], frame, pose)
-                yield said
+                prediction, pose = self._frame_prediction(block, windows[frame % block.stride], frame, pose)
+                yield prediction
 
     def _blocks(self, images: Iterable[np.ndarray]) -> Iterator[_Block]:
         """Yields blocks of as many frames as all their windows have; neighbours share the last frame of each window."""
         window = self._config.window
-        held: list[_Held] = []
+        frames: list[_Frame] = []
         yielded = stride = 0
         for image in images:
-            held.append(self._fitted(image, held[0].image.shape if held else None))
-            if not stride and len(held) - yielded >= window:
-                stride = self._stride(held[yielded : yielded + window])
-            if stride and len(held) - yielded == window * stride:
-                held = held[yielded:]
-                yield _Block(held, stride, 0, False)
+            frames.append(self._fitted(image, frames[0].image.shape if frames else None))
+            if not stride and len(frames) - yielded >= window:
+                stride = self._stride(frames[yielded : yielded + window])
+            if stride and len(frames) - yielded == window * stride:
+                frames = frames[yielded:]
+                yield _Block(frames, stride, 0, False)
                 # Those without a neighbour ahead are the next block's first.
                 yielded, stride = (window - 1) * stride, 0
-        if len(held) > yielded:
+        if len(frames) > yielded:
             # At the end, frames that were predicted before make the windows whole.
-            most = len(held) // (window if yielded else FRAMES)
-            stride = max(1, min(stride or self._stride(held[-window:]), most))
-            frames = held[-window * stride :] if yielded else held
-            yield _Block(frames, stride, len(frames) - (len(held) - yielded), True)
+            most = len(frames) // (window if yielded else FRAMES)
+            stride = max(1, min(stride or self._stride(frames[-window:]), most))
+            last = frames[-window * stride :] if yielded else frames
+            yield _Block(last, stride, len(last) - (len(frames) - yielded), True)
 
-    def _stride(self, held: Sequence[_Held]) -> int:
+    def _stride(self, frames: Sequence[_Frame]) -> int:
         """Frames between those that have the parallax wanted, by what neighbouring ones have."""
-        greys = [cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY) for frame in held]
-        height = max(round(WIDTH * greys[0].shape[0] / greys[0].shape[1]), SMALLEST_SIDE)
+        greys = [cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY) for frame in frames]
+        height = max(round(WIDTH * greys[0].shape[0] / greys[0].shape[1]), MIN_SIDE)
         small = [cv2.resize(grey, (WIDTH, height), interpolation=cv2.INTER_AREA) for grey in greys]
         found = np.mean([parallax(first, second) for first, second in zip(small, small[1:])]) if small[1:] else 0.0
         return 1 if found < STANDING else int(np.clip(np.ceil(self.target_parallax / found), 1, MAX_STRIDE))
 
-    def _fitted(self, image: np.ndarray, size: tuple[int, ...] | None) -> _Held:
+    def _fitted(self, image: np.ndarray, size: tuple[int, ...] | None) -> _Frame:
         image = as_rgb(image)
         height, width = image.shape[:2]
-        if min(height, width) < SMALLEST_SIDE:
+        if min(height, width) < MIN_SIDE:
             raise DataError(
-                f"an image has {width}x{height} pixels: expected at least {SMALLEST_SIDE} either way; give larger ones"
+                f"an image has {width}x{height} pixels: expected at least {MIN_SIDE} either way; give larger ones"
             )
         if size is not None and image.shape != size:
             raise DataError(
@@ -164,12 +164,12 @@ class Predictor:
             )
         if self._size is None or size is None:
             self._size = depth_size(self.model.image_size, [width / height])
-        return _Held(image, resize(image[np.newaxis], flow_size(self._size, self._config.flow_scale))[0])
+        return _Frame(image, resize(image[np.newaxis], flow_size(self._size, self._config.flow_scale))[0])
 
-    def _window(self, held: Sequence[_Held]) -> _Window:
+    def _window(self, frames: Sequence[_Frame]) -> _Window:
         """Predicts and refines a window; refined, it is brought back to the network's scale, see refine_video."""
         # One image alone is its own neighbour.
-        fitted = [frame.fitted for frame in held] * (2 if len(held) == 1 else 1)
+        fitted = [frame.fitted for frame in frames] * (2 if len(frames) == 1 else 1)
         count = len(fitted)
         assert self._size is not None
         if (count, self._size) not in self._refiners:
@@ -177,7 +177,7 @@ class Predictor:
             self._refiners[count, self._size] = Refiner(
                 self.model, self._loss, self._config, count, size=self._size, image_size=large
             )
-        refined = self._refiners[count, self._size](self._snippet(tf.stack(fitted)[tf.newaxis], held[0].image.shape))
+        refined = self._refiners[count, self._size](self._snippet(tf.stack(fitted)[tf.newaxis], frames[0].image.shape))
         scale = scale_between(refined.initial.disparities[0].numpy(), refined.final.disparities[0].numpy())
         return _Window(
             initial=refined.initial,
@@ -214,7 +214,7 @@ class Predictor:
             flow = large_flow(flow, Predictions((disparities,), (), poses, intrinsics))
         return flow[0, 0]
 
-    def _said(
+    def _frame_prediction(
         self, block: _Block, window: _Window, number: int, pose: np.ndarray
     ) -> tuple[FramePrediction, np.ndarray]:
         """What a window says about a frame of a block, whose camera to world is given; and the next frame's."""
@@ -241,7 +241,7 @@ class Predictor:
             flow = resize_flow(found, size)
         if number < len(block.frames) - block.stride:
             moving = resize_mask(window.moving[frame], size)
-        said = FramePrediction(
+        prediction = FramePrediction(
             image=image,
             disparity=disparity,
             initial_disparity=initial,
@@ -252,7 +252,7 @@ class Predictor:
             intrinsics=resize_intrinsics(window.final.intrinsics[0], self._size, size).numpy(),
             reason=window.reason,
         )
-        return said, following
+        return prediction, following
 
 
 def share_of_motion(motion: np.ndarray, steps: int) -> np.ndarray:

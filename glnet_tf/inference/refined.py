@@ -22,7 +22,7 @@ from glnet_tf.files import append_json_line, check_settings, read_json, read_jso
 from glnet_tf.geometry.resize import resize_disparity, resize_flow
 from glnet_tf.inference.predictions import Prediction
 from glnet_tf.metrics.trajectory import chained
-from glnet_tf.visualization.page import MOST_FRAMES, ReportFrame, as_jpeg
+from glnet_tf.visualization.page import MAX_FRAMES, ReportFrame, as_jpeg
 from glnet_tf.visualization.pictures import (
     depth_picture,
     flow_picture,
@@ -104,8 +104,8 @@ class RefinedFolder:
         return file
 
     def report_frames(self, labels: Sequence[str]) -> list[ReportFrame]:
-        """Returns pictures of finished snippets, at most MOST_FRAMES of them, evenly spread."""
-        chosen = labels[:: -(-len(labels) // MOST_FRAMES)] if labels else []
+        """Returns pictures of finished snippets, at most MAX_FRAMES of them, evenly spread."""
+        chosen = labels[:: -(-len(labels) // MAX_FRAMES)] if labels else []
         return [ReportFrame(x, read_json(self._file("layers", x, ".json"))) for x in chosen]
 
     def write_trajectory(self, name: str, motions: Sequence[np.ndarray]) -> None:

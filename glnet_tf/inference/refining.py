@@ -40,7 +40,7 @@ SHOWN: dict[str, Callable[..., Any]] = {
 
 
 # Trajectories that report.html shows, at most.
-MOST_PATHS = 8
+MAX_PATHS = 8
 PROTOCOL = (
     "Of the middle frames: AbsRel of depth up to 80 m, each image scaled by its median; end-point error of the flow, "
     "pixels; rotation and direction of translation to the next frame, degrees (medians). _moving: on objects that "
@@ -75,14 +75,14 @@ def refine_source(task: Task, folder: Path) -> str:
             for i, number in enumerate(numbers):
                 row = {"reason": refined.reasons[i], "errors": errors_by_stage(truths[i], stages, refined.moving, i)}
                 row |= histories(refined, i)
-                said, pictures = prediction_of(refined.final, i), layers(snippet, refined, i)
-                results.add(source.label(number), row, size_of(source, number), said, pictures)
+                prediction, pictures = prediction_of(refined.final, i), layers(snippet, refined, i)
+                results.add(source.label(number), row, size_of(source, number), prediction, pictures)
             carried.keep()
             bar.update(len(numbers))
     for name, run in runs(source, [index for index in indices if source.label(index) in results.rows]):
         motions = [np.array(results.rows[source.label(index)]["motions"]) for index in run]
         results.write_trajectory(name, [motions[0][0], *(pair[1] for pair in motions)])
-    return conclude(results, [source.label(index) for index in indices])
+    return write_summary(results, [source.label(index) for index in indices])
 
 
 class CarriedParameters:
@@ -120,7 +120,7 @@ def runs(source: Source, indices: Sequence[int]) -> Iterator[tuple[str, list[int
             run = []
 
 
-def conclude(results: RefinedFolder, labels: Sequence[str]) -> str:
+def write_summary(results: RefinedFolder, labels: Sequence[str]) -> str:
     """Writes table.json and the TensorBoard file of finished snippets, and returns the table to print."""
     labels = [label for label in labels if label in results.rows]
     rows = [results.rows[label] for label in labels]
@@ -143,9 +143,9 @@ def errors_by_stage(
     if truth is None:
         return {}
     errors: dict[str, dict[str, float]] = {}
-    for name, said in stages.items():
-        prediction = prediction_of(said, i, frame)
-        errors[name] = snippet_errors(truth, *prediction.as_judged())
+    for name, predictions in stages.items():
+        prediction = prediction_of(predictions, i, frame)
+        errors[name] = snippet_errors(truth, *prediction.for_evaluation())
         if np.any(truth.moving):
             moves = resize_mask(np.asarray(truth.moving)[..., 0] > 0, prediction.disparity.shape)
             errors[name]["epipolar_px"] = epipolar_error(prediction, ~moves)
@@ -254,7 +254,7 @@ def _write_report(results: RefinedFolder, labels: Sequence[str], table: dict[str
             values.append(value)
     charts = [("The objective, averaged over the snippets", chart(curves, "iteration", "objective"))] if curves else []
     files = sorted((results.folder / "trajectory").rglob("*.txt"))
-    paths = {file.stem: read_trajectory(file)[0] for file in files[:MOST_PATHS]}
+    paths = {file.stem: read_trajectory(file)[0] for file in files[:MAX_PATHS]}
     if paths:
         charts.append(("The camera's path from above", path_from_above(paths, "up to scale")))
     names = list(dict.fromkeys(name for stage in table.values() for name in stage))

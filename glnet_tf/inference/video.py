@@ -17,13 +17,13 @@ from glnet_tf.inference.predictions import prediction_of
 from glnet_tf.inference.refined import RefinedFolder
 from glnet_tf.inference.refining import (
     CarriedParameters,
-    conclude,
     errors_by_stage,
     histories,
     layers,
     runs,
     size_of,
     stages_of,
+    write_summary,
 )
 from glnet_tf.inference.task import Task
 from glnet_tf.progress import progress_bar
@@ -91,7 +91,7 @@ def refine_video(task: Task, folder: Path) -> str:
                 bar.update()
             results.write_depth(source.labels(run[-1])[2], size_of(source, run[-1]), window.disparity[-1])
             results.write_trajectory(name, motions)
-    return conclude(results, [label for _, run in videos for label in map(source.label, run)])
+    return write_summary(results, [label for _, run in videos for label in map(source.label, run)])
 
 
 def starts(count: int, frames: int) -> list[int]:
@@ -135,16 +135,16 @@ def _keep(
     scale = scale_between(refined.initial.disparities[0][0].numpy(), refined.final.disparities[0][0].numpy())
     final = scaled(refined.final, scale)
     for frame in range(kept, frames - 1):
-        said = prediction_of(final, 0, frame)
+        prediction = prediction_of(final, 0, frame)
         if not frame and previous is not None:
-            said = said._replace(motions=np.stack([previous[1].motions[-1], said.motions[1]]))
+            prediction = prediction._replace(motions=np.stack([previous[1].motions[-1], prediction.motions[1]]))
         label, truth = source.labels(run[0])[0], None
         if start + frame:
             label, truth = source.label(run[start + frame - 1]), source.ground_truth(run[start + frame - 1])
         errors = errors_by_stage(truth, stages_of(refined, None, mode), refined.moving, 0, frame)
         row = {"reason": refined.reasons[0], "scale": scale, "errors": errors}
         row |= histories(refined, 0) if frame == kept else {}
-        results.add(label, row, size_of(source, run[0]), said, layers(snippet, refined, 0, frame))
+        results.add(label, row, size_of(source, run[0]), prediction, layers(snippet, refined, 0, frame))
     return Window(final.disparities[0][0, ..., 0].numpy(), final.poses[0, : frames - 1].numpy())
 
 

@@ -26,10 +26,10 @@ from glnet_tf.visualization.point_cloud import PointCloud
 
 FOLDERS = ("depth", "depth_colour", "confidence", "flow", "flow_colour", "moving")
 # Share of the newest frame in the scale of the colours, so that they do not flicker.
-NEWEST = 0.1
-DEPTH_PNG_LARGEST, KITTI_FLOW_LARGEST = 65535, 511.9
+NEW_SHARE = 0.1
+MAX_DEPTH_PNG, MAX_KITTI_FLOW = 65535, 511.9
 # The farthest depth that the 16-bit PNG of a video up to scale holds, in medians of its first frame.
-FARTHEST = 16.0
+MAX_PNG_DEPTH = 16.0
 
 
 class Pictures:
@@ -38,22 +38,22 @@ class Pictures:
     def __init__(self) -> None:
         self._near = self._fast = 0.0
 
-    def draw(self, said: FramePrediction) -> dict[str, np.ndarray]:
+    def draw(self, frame: FramePrediction) -> dict[str, np.ndarray]:
         """Returns pictures, [H, W, 3] uint8: frame, depth, depth_before if refined; flow, moving if not last."""
-        near = float(np.percentile(said.disparity, 99))
-        self._near = near if not self._near else (1 - NEWEST) * self._near + NEWEST * near
+        near = float(np.percentile(frame.disparity, 99))
+        self._near = near if not self._near else (1 - NEW_SHARE) * self._near + NEW_SHARE * near
         drawn = {
-            "frame": said.image,
-            "depth": depth_picture(said.disparity, 0.0, self._near),
-            "confidence": np.repeat(np.round(255 * said.confidence).astype(np.uint8)[..., np.newaxis], 3, axis=-1),
+            "frame": frame.image,
+            "depth": depth_picture(frame.disparity, 0.0, self._near),
+            "confidence": np.repeat(np.round(255 * frame.confidence).astype(np.uint8)[..., np.newaxis], 3, axis=-1),
         }
-        if said.initial_disparity is not None:
-            drawn["depth_before"] = depth_picture(said.initial_disparity, 0.0, self._near)
-        if said.flow is not None and said.moving is not None:
-            fast = flow_scale(said.flow)
-            self._fast = fast if not self._fast else (1 - NEWEST) * self._fast + NEWEST * fast
-            drawn["flow"] = flow_picture(said.flow, self._fast)
-            drawn["moving"] = mask_picture(~said.moving, said.image)
+        if frame.initial_disparity is not None:
+            drawn["depth_before"] = depth_picture(frame.initial_disparity, 0.0, self._near)
+        if frame.flow is not None and frame.moving is not None:
+            fast = flow_scale(frame.flow)
+            self._fast = fast if not self._fast else (1 - NEW_SHARE) * self._fast + NEW_SHARE * fast
+            drawn["flow"] = flow_picture(frame.flow, self._fast)
+            drawn["moving"] = mask_picture(~frame.moving, frame.image)
         return drawn
 
 
@@ -63,17 +63,17 @@ class PredictionFolder:
     Args:
       folder: made if need be.
       fps: of the video.
-      least_confidence: of the points of the cloud.
+      min_confidence: of the points of the cloud.
 
     Raises:
       DataError: something cannot be written.
     """
 
-    def __init__(self, folder: Path, fps: float, least_confidence: float = 0.0):
+    def __init__(self, folder: Path, fps: float, min_confidence: float = 0.0):
         self.folder = make_folder(folder, "output_dir")
         for name in FOLDERS:
             make_folder(folder / name, "output_dir")
-        self.cloud = PointCloud(least_confidence)
+        self.cloud = PointCloud(min_confidence)
         self.strip = FrameStrip()
         self.poses: list[np.ndarray] = []
         self._fps = fps
@@ -83,33 +83,33 @@ class PredictionFolder:
         self._png_scale = float(DEPTH_SCALE)
         self.reasons: dict[str, str] = {}
 
-    def add(self, name: str, said: FramePrediction, drawn: dict[str, np.ndarray], metric: bool) -> None:
-        """Writes what is said about a frame; `drawn` is from Pictures, `metric` tells whether lengths are metres."""
-        folder, depth = self.folder, said.depth
+    def add(self, name: str, frame: FramePrediction, drawn: dict[str, np.ndarray], metric: bool) -> None:
+        """Writes what is predicted for a frame; `drawn` is from Pictures, `metric` tells whether lengths are metres."""
+        folder, depth = self.folder, frame.depth
         if not self.poses:
-            self._size = (said.image.shape[0], said.image.shape[1])
+            self._size = (frame.image.shape[0], frame.image.shape[1])
             if not metric:
-                self._png_scale = 2.0 ** math.floor(math.log2(DEPTH_PNG_LARGEST / (FARTHEST * np.median(depth))))
-        confidence = said.confidence.astype(np.float32)
+                self._png_scale = 2.0 ** math.floor(math.log2(MAX_DEPTH_PNG / (MAX_PNG_DEPTH * np.median(depth))))
+        confidence = frame.confidence.astype(np.float32)
         write_npz(folder / "depth" / f"{name}.npz", depth=depth.astype(np.float32), confidence=confidence)
-        write_depth_png(folder / "confidence" / f"{name}.png", confidence, DEPTH_PNG_LARGEST)
-        held = np.minimum(depth, DEPTH_PNG_LARGEST / self._png_scale)
-        write_depth_png(folder / "depth" / f"{name}.png", held, self._png_scale)
+        write_depth_png(folder / "confidence" / f"{name}.png", confidence, MAX_DEPTH_PNG)
+        clipped = np.minimum(depth, MAX_DEPTH_PNG / self._png_scale)
+        write_depth_png(folder / "depth" / f"{name}.png", clipped, self._png_scale)
         write_png(folder / "depth_colour" / f"{name}.png", drawn["depth"])
-        if said.flow is not None and said.moving is not None:
-            write_flo(folder / "flow" / f"{name}.flo", said.flow)
-            valid = np.all(np.abs(said.flow) < KITTI_FLOW_LARGEST, axis=-1)
-            write_kitti_flow(folder / "flow" / f"{name}.png", said.flow, valid)
+        if frame.flow is not None and frame.moving is not None:
+            write_flo(folder / "flow" / f"{name}.flo", frame.flow)
+            valid = np.all(np.abs(frame.flow) < MAX_KITTI_FLOW, axis=-1)
+            write_kitti_flow(folder / "flow" / f"{name}.png", frame.flow, valid)
             write_png(folder / "flow_colour" / f"{name}.png", drawn["flow"])
-            white = np.where(said.moving[..., np.newaxis], [255, 255, 255], 0).astype(np.uint8)
+            white = np.where(frame.moving[..., np.newaxis], [255, 255, 255], 0).astype(np.uint8)
             write_png(folder / "moving" / f"{name}.png", white)
             self._movie.add(tile([[drawn["frame"], drawn["depth"]], [drawn["flow"], drawn["moving"]]], None))
-        self.cloud.add(said)
+        self.cloud.add(frame)
         self.strip.add(name, drawn)
-        self.poses.append(said.pose)
-        self._intrinsics.append(said.intrinsics)
-        if said.reason:
-            self.reasons[name] = said.reason
+        self.poses.append(frame.pose)
+        self._intrinsics.append(frame.intrinsics)
+        if frame.reason:
+            self.reasons[name] = frame.reason
 
     def close(self, notes: dict[str, Any]) -> None:
         """Writes trajectory, intrinsics, point cloud, movie, and `notes` as prediction.json, of the frames so far."""

@@ -23,7 +23,7 @@ from glnet_tf.losses.photometric import Moments, adaptive_photometric_loss, mome
 from glnet_tf.losses.reduction import norm
 from glnet_tf.losses.smoothness import Edges, depth_smoothness, edge_weights, flow_smoothness
 from glnet_tf.losses.structure import structure_loss
-from glnet_tf.losses.triangulation import Taught, taught_pyramid, triangulation_loss
+from glnet_tf.losses.triangulation import TriangulationTarget, target_pyramid, triangulation_loss
 from glnet_tf.structures import (
     SCALES,
     LossReport,
@@ -180,7 +180,7 @@ def level_terms(
     level: int,
     two_branch: tf.Tensor,
     config: LossConfig,
-    taught: Taught | None = None,
+    target: TriangulationTarget | None = None,
 ) -> LossReport:
     """Returns the terms at one level, [B] each, averaged over the pairs.
 
@@ -190,7 +190,7 @@ def level_terms(
       level: s = 0..3.
       two_branch: share of the two-branch photometric loss.
       config: constants and masks.
-      taught: from taught_disparities, of this level; None: no triangulation.
+      target: from triangulation_targets, of this level; None: no triangulation.
     """
     pair = compare(images, predictions, level, config.alpha)
     grid = pixel_grid(tf.shape(pair.flow)[1], tf.shape(pair.flow)[2], pair.flow.dtype)
@@ -213,8 +213,8 @@ def level_terms(
         flow_smoothness=flow_smoothness(pair.flow, edges_a, level),
         consistency=consistency_loss(pair.flow, pair.returned_flow, pair.flow_visible),
         triangulation=(
-            triangulation_loss(_of_frames(predictions.disparities[level], first), taught)
-            if taught
+            triangulation_loss(_of_frames(predictions.disparities[level], first), target)
+            if target
             else tf.zeros_like(pair.poses[:, 0, 0])
         ),
         evidence=tf.zeros_like(pair.poses[:, 0, 0]),
@@ -223,7 +223,7 @@ def level_terms(
     return LossReport(*(tf.reduce_mean(tf.reshape(term, [count, -1]), axis=1) for term in of_pairs))
 
 
-def taught_disparities(images: tf.Tensor, predictions: Predictions) -> list[Taught]:
+def triangulation_targets(images: tf.Tensor, predictions: Predictions) -> list[TriangulationTarget]:
     """Returns what flow and motion teach the inverse depth of frame a of every pair, at every level; no gradient.
 
     Args:
@@ -237,7 +237,7 @@ def taught_disparities(images: tf.Tensor, predictions: Predictions) -> list[Taug
     visible = valid * flow_visible(flow, returned, OCCLUSION_ALPHA / 2, OCCLUSION_BETA)
     intrinsics = tf.repeat(predictions.intrinsics, len(reverse), axis=0)
     found = triangulate(flow, *(tf.stop_gradient(x) for x in (intrinsics, merge(predictions.poses))))
-    return taught_pyramid(found, visible, _of_frames(images, first))
+    return target_pyramid(found, visible, _of_frames(images, first))
 
 
 def objectives(
@@ -254,9 +254,9 @@ def objectives(
       weights, config: of the terms.
       found: [B, F, H, W, 1] evidence about the depth of the frames; None: it is not held to any.
     """
-    taught = taught_disparities(snippet.images, predictions) if config.triangulation else [None] * SCALES
+    target = triangulation_targets(snippet.images, predictions) if config.triangulation else [None] * SCALES
     levels = [
-        level_terms(images, predictions, level, weights.two_branch, config, taught[level])
+        level_terms(images, predictions, level, weights.two_branch, config, target[level])
         for level, images in enumerate(image_pyramid(snippet.images))
     ]
     report = LossReport(*(tf.add_n(list(term)) / SCALES for term in zip(*levels)))

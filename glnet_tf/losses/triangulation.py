@@ -1,4 +1,4 @@
-"""Depth taught by what flow and motion triangulate (ours, after Zhao et al., CVPR 2020)."""
+"""Depth that learns from what flow and motion triangulate (ours, after Zhao et al., CVPR 2020)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NOISE, MISFIT, TEXTURE = 1.0, 0.4, 0.02
 WINDOW = 5
 
 
-class Taught(NamedTuple):
+class TriangulationTarget(NamedTuple):
     """What a depth at one level learns from; constants.
 
     Attributes:
@@ -48,7 +48,7 @@ def triangulation_weight(found: Triangulation, visible: tf.Tensor, image: tf.Ten
     return visible * texture / (texture + TEXTURE**2) / tf.square(1 + tf.square(found.misfit / MISFIT))
 
 
-def taught_pyramid(found: Triangulation, visible: tf.Tensor, image: tf.Tensor) -> list[Taught]:
+def target_pyramid(found: Triangulation, visible: tf.Tensor, image: tf.Tensor) -> list[TriangulationTarget]:
     """Returns what every level learns: coarse levels the weighted mean of the finest, as coarse flow is far less exact.
 
     Arguments as for triangulation_weight.
@@ -56,10 +56,10 @@ def taught_pyramid(found: Triangulation, visible: tf.Tensor, image: tf.Tensor) -
     weight = triangulation_weight(found, visible, image)
     weighted = tf.stop_gradient(tf.concat([weight * found.parallax, weight * found.slope, weight], axis=-1))
     levels = (tf.split(sums, 3, axis=-1) for sums in pyramid(weighted, SCALES))
-    return [Taught(tf.math.divide_no_nan(p, w), tf.math.divide_no_nan(s, w), w) for p, s, w in levels]
+    return [TriangulationTarget(tf.math.divide_no_nan(p, w), tf.math.divide_no_nan(s, w), w) for p, s, w in levels]
 
 
-def triangulation_loss(disparity: tf.Tensor, taught: Taught) -> tf.Tensor:
+def triangulation_loss(disparity: tf.Tensor, target: TriangulationTarget) -> tf.Tensor:
     """Returns the weighted mean error of the parallax that a depth predicts, up to one factor for each image, [B].
 
     e = |predicted - triangulated| / (NOISE + predicted), no gradient through the denominator: a relative error where
@@ -72,7 +72,7 @@ def triangulation_loss(disparity: tf.Tensor, taught: Taught) -> tf.Tensor:
 
     Args:
       disparity: [B, H, W, 1] predicted inverse depth.
-      taught: at its level.
+      target: at its level.
 
     Source: after Zhao, Liu, Shu, Liu, "Towards Better Generalization: Joint Depth-Pose Learning without PoseNet", CVPR
     2020.
@@ -81,11 +81,11 @@ def triangulation_loss(disparity: tf.Tensor, taught: Taught) -> tf.Tensor:
     def total(values: tf.Tensor) -> tf.Tensor:
         return tf.reduce_sum(values, axis=[1, 2, 3], keepdims=True)
 
-    predicted = taught.slope * disparity
-    relative = taught.weight / tf.square(NOISE + tf.abs(taught.parallax))
+    predicted = target.slope * disparity
+    relative = target.weight / tf.square(NOISE + tf.abs(target.parallax))
     factor = tf.math.divide_no_nan(
-        total(relative * predicted * taught.parallax), total(relative * tf.square(predicted))
+        total(relative * predicted * target.parallax), total(relative * tf.square(predicted))
     )
     predicted *= factor
-    error = tf.abs(predicted - taught.parallax) / (NOISE + tf.stop_gradient(tf.abs(predicted)))
-    return tf.math.divide_no_nan(total(taught.weight * error), total(taught.weight))[:, 0, 0, 0]
+    error = tf.abs(predicted - target.parallax) / (NOISE + tf.stop_gradient(tf.abs(predicted)))
+    return tf.math.divide_no_nan(total(target.weight * error), total(target.weight))[:, 0, 0, 0]

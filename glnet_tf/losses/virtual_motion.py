@@ -23,7 +23,7 @@ from glnet_tf.geometry.transform import pose_from_vector
 from glnet_tf.losses.reduction import norm
 
 # Length of the flow that a tenth of the pixels exceed without rotation: from and to, in hundredths of the width.
-SHORTEST, LONGEST = 0.6, 6.0
+MIN_DISTANCE, MAX_DISTANCE = 0.6, 6.0
 # Standard deviations of the rotation about x, y and z, radians.
 ROTATION = (0.006, 0.02, 0.006)
 # Sideways and vertical motion beside the motion ahead or back, of which SIDEWAYS have little.
@@ -35,7 +35,7 @@ GAMMA, EXPOSURE, COLOUR, NOISE = 0.08, 0.05, 0.03, 0.02
 # What pixels count whose match lies beyond frame b: they can only be guessed from their surroundings.
 BEYOND = 0.1
 # Flow is cut off here, in widths.
-LONGEST_FLOW = 0.2
+MAX_FLOW = 0.2
 # A translation, in units of the mean depth, so short that flow is proportional to it.
 SMALL_UNIT = 1e-3
 
@@ -54,7 +54,7 @@ class VirtualPairs(NamedTuple):
     weight: tf.Tensor
 
 
-class _Dice:
+class _RandomStream:
     """Random numbers as a function of a seed, [2] integers, and of how many were drawn before."""
 
     def __init__(self, seed: tf.Tensor, count: tf.Tensor):
@@ -85,20 +85,20 @@ def virtual_pairs(images: tf.Tensor, seed: tf.Tensor, disparity: tf.Tensor | Non
         ground moves as ground does. None: all scenes are made up.
     """
     height, width = images.shape[1:3]
-    dice = _Dice(seed, tf.shape(images)[0])
+    random = _RandomStream(seed, tf.shape(images)[0])
     grid = pixel_grid(height, width)
-    scene = _scene(dice, height, width)
+    scene = _scene(random, height, width)
     if disparity is not None:
         own = disparity / tf.reduce_mean(disparity, axis=[1, 2], keepdims=True)
-        scene = tf.where(dice.uniform(0.0, 1.0) < 0.5, own, scene)
-    flow = _motion(dice, scene, grid)
+        scene = tf.where(random.uniform(0.0, 1.0) < 0.5, own, scene)
+    flow = _motion(random, scene, grid)
     target = grid + flow
     last = tf.constant([width - 1.0, height - 1.0])
     # Beyond its border the frame is continued by its mirror image.
     mirrored = last - tf.abs(last - tf.math.floormod(tf.abs(target), 2 * last))
     moved, _ = warp(images, mirrored)
     inside = tf.reduce_all((target >= 0) & (target <= last), axis=-1, keepdims=True)
-    frames = tf.stack([_photographed(dice, moved), _photographed(dice, images)], axis=1)
+    frames = tf.stack([_rendered(random, moved), _rendered(random, images)], axis=1)
     return VirtualPairs(frames, flow, tf.where(inside, 1.0, BEYOND))
 
 
@@ -121,40 +121,40 @@ def virtual_motion_loss(flows: tuple[tf.Tensor, ...], pairs: VirtualPairs) -> tf
     return tf.add_n(terms) / len(terms)
 
 
-def _scene(dice: _Dice, height: int, width: int) -> tf.Tensor:
+def _scene(random: _RandomStream, height: int, width: int) -> tf.Tensor:
     """Inverse depth, [B, H, W, 1] with mean 1: ground, walls to the left and right, boxes that stand, all uneven."""
     x, y = tf.split(pixel_grid(height, width) / [width - 1.0, height - 1.0], 2, axis=-1)
-    horizon, left, right = dice.uniform(0.25, 0.65), dice.uniform(-0.3, 0.5), dice.uniform(0.5, 1.3)
-    far = dice.uniform(0.04, 0.32)
+    horizon, left, right = random.uniform(0.25, 0.65), random.uniform(-0.3, 0.5), random.uniform(0.5, 1.3)
+    far = random.uniform(0.04, 0.32)
 
     def ground(row: tf.Tensor) -> tf.Tensor:
         return (row - horizon) / (1 - horizon)
 
     planes = (
-        ground(y) * dice.uniform(0.3, 1.0),
-        (left - x) / tf.maximum(left + 0.3, 0.1) * dice.uniform(0.0, 1.0),
-        (x - right) / tf.maximum(1.3 - right, 0.1) * dice.uniform(0.0, 1.0),
+        ground(y) * random.uniform(0.3, 1.0),
+        (left - x) / tf.maximum(left + 0.3, 0.1) * random.uniform(0.0, 1.0),
+        (x - right) / tf.maximum(1.3 - right, 0.1) * random.uniform(0.0, 1.0),
     )
     disparity = functools.reduce(tf.maximum, planes, far)
     for _ in range(BOXES):
-        foot = dice.uniform(0.4, 1.0)
-        top = foot - dice.uniform(0.1, 0.6)
-        box = (tf.abs(x - dice.uniform(0.0, 1.0)) < dice.uniform(0.01, 0.12)) & (y > top) & (y < foot)
+        foot = random.uniform(0.4, 1.0)
+        top = foot - random.uniform(0.1, 0.6)
+        box = (tf.abs(x - random.uniform(0.0, 1.0)) < random.uniform(0.01, 0.12)) & (y > top) & (y < foot)
         disparity = tf.where(box, tf.maximum(disparity, 0.7 * ground(foot)), disparity)
-    uneven = tf.image.resize(dice.normal(0.3, 4, 8, 1), [height, width], method="bicubic")
+    uneven = tf.image.resize(random.normal(0.3, 4, 8, 1), [height, width], method="bicubic")
     disparity *= tf.exp(uneven)
     return disparity / tf.reduce_mean(disparity, axis=[1, 2], keepdims=True)
 
 
-def _motion(dice: _Dice, disparity: tf.Tensor, grid: tf.Tensor) -> tf.Tensor:
+def _motion(random: _RandomStream, disparity: tf.Tensor, grid: tf.Tensor) -> tf.Tensor:
     """The flow, [B, H, W, 2], that a random motion causes in a scene, and boxes in it that move by themselves."""
     height, width = disparity.shape[1:3]
-    focal = width * dice.uniform(*FOCAL, 1) * tf.ones([2])
+    focal = width * random.uniform(*FOCAL, 1) * tf.ones([2])
     intrinsics = build_intrinsics(focal, [(width - 1) / 2, (height - 1) / 2] * tf.ones_like(focal))
-    sideways = tf.cast(dice.uniform(0.0, 1.0, 1) < SIDEWAYS, tf.float32)
-    ahead = tf.sign(dice.uniform(-1.0, 1.0, 1)) * (1 - 0.75 * sideways)
-    aside = dice.normal(ASIDE, 1) + 0.75 * sideways * dice.normal(1.0, 1)
-    direction = tf.concat([aside, dice.normal(UPWARDS, 1), ahead], axis=-1)
+    sideways = tf.cast(random.uniform(0.0, 1.0, 1) < SIDEWAYS, tf.float32)
+    ahead = tf.sign(random.uniform(-1.0, 1.0, 1)) * (1 - 0.75 * sideways)
+    aside = random.normal(ASIDE, 1) + 0.75 * sideways * random.normal(1.0, 1)
+    direction = tf.concat([aside, random.normal(UPWARDS, 1), ahead], axis=-1)
 
     def moved(translation: tf.Tensor, rotation: tf.Tensor, disparity: tf.Tensor) -> tf.Tensor:
         pose = pose_from_vector(tf.concat([rotation, translation], axis=-1))
@@ -162,9 +162,9 @@ def _motion(dice: _Dice, disparity: tf.Tensor, grid: tf.Tensor) -> tf.Tensor:
 
     lengths = tf.reshape(norm(moved(SMALL_UNIT * direction, 0 * direction, disparity)), [-1, height * width])
     longest = tf.math.top_k(lengths, height * width // 10).values[:, -1:]
-    wanted = 0.01 * width * tf.exp(dice.uniform(math.log(SHORTEST), math.log(LONGEST), 1))
+    wanted = 0.01 * width * tf.exp(random.uniform(math.log(MIN_DISTANCE), math.log(MAX_DISTANCE), 1))
     translation = SMALL_UNIT * direction * wanted / tf.maximum(longest, 1e-6)
-    rotation = dice.normal(ROTATION, 3)
+    rotation = random.normal(ROTATION, 3)
     flow = moved(translation, rotation, disparity)
     # The scene belongs to frame b: three times, what frame a sees is looked up where it goes.
     seen = disparity
@@ -172,17 +172,17 @@ def _motion(dice: _Dice, disparity: tf.Tensor, grid: tf.Tensor) -> tf.Tensor:
         seen, _ = warp(disparity, grid + flow)
         flow = moved(translation, rotation, seen)
     for _ in range(MOVING_BOXES):
-        centre = dice.uniform(0.0, 1.0, 1, 1, 2) * [width, height]
-        extent = dice.uniform(0.02, 0.12, 1, 1, 2) * [width, 2.5 * height]
+        centre = random.uniform(0.0, 1.0, 1, 1, 2) * [width, height]
+        extent = random.uniform(0.02, 0.12, 1, 1, 2) * [width, 2.5 * height]
         box = tf.reduce_all(tf.abs(grid - centre) < extent, axis=-1, keepdims=True)
-        own = dice.normal((0.016 * width, 0.006 * width), 1, 1, 2)
-        flow = tf.where(box & (dice.uniform(0.0, 1.0) < 0.6), flow + own, flow)
-    return tf.clip_by_value(flow, -LONGEST_FLOW * width, LONGEST_FLOW * width)
+        own = random.normal((0.016 * width, 0.006 * width), 1, 1, 2)
+        flow = tf.where(box & (random.uniform(0.0, 1.0) < 0.6), flow + own, flow)
+    return tf.clip_by_value(flow, -MAX_FLOW * width, MAX_FLOW * width)
 
 
-def _photographed(dice: _Dice, image: tf.Tensor) -> tf.Tensor:
+def _rendered(random: _RandomStream, image: tf.Tensor) -> tf.Tensor:
     """The image, [B, H, W, 3], by another exposure and with noise of its own."""
-    image = tf.pow(tf.maximum(image, 1e-4), tf.exp(dice.normal(GAMMA)))
-    image *= tf.exp(dice.normal(COLOUR, 1, 1, 3) + dice.normal(EXPOSURE))
-    image += dice.normal(1.0, *image.shape[1:]) * dice.uniform(0.0, NOISE)
+    image = tf.pow(tf.maximum(image, 1e-4), tf.exp(random.normal(GAMMA)))
+    image *= tf.exp(random.normal(COLOUR, 1, 1, 3) + random.normal(EXPOSURE))
+    image += random.normal(1.0, *image.shape[1:]) * random.uniform(0.0, NOISE)
     return tf.clip_by_value(image, 0, 1)

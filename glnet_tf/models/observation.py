@@ -26,7 +26,7 @@ class Observation(NamedTuple):
       predictions: at that size; flow and motion come from the larger images, and translations fit the depth.
       flow: [B, P, H, W, 2] at the images' own size, pixels.
       evidence: [B, F, h, w, 1] about the frames, at that size and in the scale of their depth; with the ground.
-      held: [B, F, h, w, 1] weight of the networks' own depth beside it, see with_ground.
+      own_weight: [B, F, h, w, 1] weight of the networks' own depth beside it, see with_ground.
       fused: [B, F, h, w, 1] inverse depth after fusion, and
       confidence: [B, F, h, w, 1] how much of it is evidence, from 0 to 1.
     """
@@ -35,7 +35,7 @@ class Observation(NamedTuple):
     predictions: Predictions
     flow: tf.Tensor
     evidence: Evidence
-    held: tf.Tensor
+    own_weight: tf.Tensor
     fused: tf.Tensor
     confidence: tf.Tensor
 
@@ -55,8 +55,8 @@ def make_observe(model: GLNet, size: Size | None = None) -> Callable[[Snippet], 
         def reduced(maps: tf.Tensor) -> tf.Tensor:
             return maps if size is None else split(_area(merge(maps), size), maps.shape[1])
 
-        seen, found, held, _, logarithm = predicted_with_evidence(model, snippet, size)
-        fusion = fused(logarithm, found, held)
+        seen, found, own_weight, _, logarithm = predicted_with_evidence(model, snippet, size)
+        fusion = fused(logarithm, found, own_weight)
         weight = reduced(split(found.weight, frames))
         weighted = reduced(split(found.weight * found.log_disparity, frames))
         small = size or large
@@ -74,7 +74,7 @@ def make_observe(model: GLNet, size: Size | None = None) -> Callable[[Snippet], 
             predictions=predictions._replace(disparities=seen.disparities),
             flow=seen.flows[0],
             evidence=Evidence(tf.math.divide_no_nan(weighted, weight), weight),
-            held=reduced(split(held, frames)),
+            own_weight=reduced(split(own_weight, frames)),
             fused=tf.exp(reduced(split(fusion.log_disparity, frames))),
             confidence=reduced(split(fusion.confidence, frames)),
         )
@@ -97,8 +97,8 @@ def predicted_with_evidence(
     seen = model(snippet, depth_size=size)
     logarithm = tf.image.resize(tf.math.log(merge(seen.disparities[0])), size_of(snippet.images))
     found, poses = frame_evidence(seen.flows[0], seen.poses, seen.intrinsics, logarithm)
-    found, held, ground = with_ground(found, logarithm, tf.repeat(seen.intrinsics, frames, axis=0))
-    return seen._replace(poses=poses), found, held, ground, logarithm
+    found, own_weight, ground = with_ground(found, logarithm, tf.repeat(seen.intrinsics, frames, axis=0))
+    return seen._replace(poses=poses), found, own_weight, ground, logarithm
 
 
 def frame_evidence(

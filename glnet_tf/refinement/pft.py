@@ -21,7 +21,7 @@ GRADIENT_CLIP = 10.0
 
 
 @contextlib.contextmanager
-def kept_weights(model: tf.keras.Model) -> Iterator[Callable[[], None]]:
+def restored_weights(model: tf.keras.Model) -> Iterator[Callable[[], None]]:
     """Gives every weight of a model its value back, bit for bit, when the block ends, whatever ends it.
 
     It yields a function: once called, the weights stay as they are.
@@ -61,8 +61,8 @@ class ParameterRefinement:
             if not depth_alone:
                 return model(snippet)
             levels = model.depth_net(merge(snippet.images))
-            held = with_levels(initial.disparities[0], initial.flows[0], initial.poses, initial.intrinsics)
-            return held._replace(disparities=tuple(split(x, snippet.images.shape[1]) for x in levels))
+            whole = with_levels(initial.disparities[0], initial.flows[0], initial.poses, initial.intrinsics)
+            return whole._replace(disparities=tuple(split(x, snippet.images.shape[1]) for x in levels))
 
         @tf.function(
             input_signature=[signature, finest_signature(signature), evidence_signature(signature)], autograph=False

@@ -24,17 +24,17 @@ from glnet_tf.models.levels import (
 )
 from glnet_tf.models.observation import Observation, Size, make_observe
 from glnet_tf.refinement.history import History
-from glnet_tf.refinement.judge import judge
 from glnet_tf.refinement.oft import make_output_refinement
-from glnet_tf.refinement.pft import ParameterRefinement, kept_weights
+from glnet_tf.refinement.pft import ParameterRefinement, restored_weights
+from glnet_tf.refinement.verification import verify
 from glnet_tf.structures import FRAMES, Predictions, Snippet, merge, ordered_pairs, snippet_signature, split
 
 # Below this mean length of the flow, pixels, the camera counts as static; below this mean difference between
 # neighbouring pixels, of grey values from 0 to 1, an image has no texture.
 STATIC_FLOW = 0.1
-LEAST_TEXTURE = 1e-3
+MIN_TEXTURE = 1e-3
 # What optimisation is held to where nothing is proved: the fused depth, with this weight.
-LEAST_WEIGHT = 0.1
+MIN_WEIGHT = 0.1
 DEFAULTS = RefinementConfig()
 
 Batch = TypeVar("Batch", tf.Tensor, Predictions, Observation)
@@ -119,8 +119,8 @@ class Refiner:
             input_signature=[signature.images, finest_signature(signature)],
             autograph=False,
         )
-        self._judge = tf.function(
-            lambda images, initial, final: judge(images, initial, final, loss.alpha),
+        self._verify = tf.function(
+            lambda images, initial, final: verify(images, initial, final, loss.alpha),
             input_signature=[signature.images, *[finest_signature(signature)] * 2],
             autograph=False,
         )
@@ -157,7 +157,8 @@ class Refiner:
                 after, pft, good = self._parameters_refined(tuning, subset)
                 finite = [good] * len(chosen)
                 tuned = final = _inserted(initial, after, chosen)
-                after = self._with_depth(finest(after), self._fused(after.disparities[0], subset.evidence, subset.held))
+                disparity = self._fused(after.disparities[0], subset.evidence, subset.own_weight)
+                after = self._with_depth(finest(after), disparity)
             if all(finite) and self._oft is not None:
                 iterations = tf.constant(self.config.iterations)
                 after, oft, mask = self._oft(
@@ -186,13 +187,13 @@ class Refiner:
         )
 
     def _harm(self, images: tf.Tensor, initial: Predictions, final: Predictions) -> dict[int, str]:
-        """Why members of a batch are better left as predicted, by their number; see refinement.judge."""
+        """Why members of a batch are better left as predicted, by their number; see refinement.verification."""
         if images.shape[1] < FRAMES:
             return {}
-        verdict = self._judge(images, finest(initial), finest(final))
-        rows = enumerate(zip(verdict.initial.numpy(), verdict.final.numpy()))
+        errors = self._verify(images, finest(initial), finest(final))
+        rows = enumerate(zip(errors.initial.numpy(), errors.final.numpy()))
         return {
-            row: f"judged worse: frames two apart look alike to {after:.4f} through it, {before:.4f} before"
+            row: f"verified as worse: frames two apart look alike to {after:.4f} through it, {before:.4f} before"
             for row, (before, after) in rows
             if after > before * (1 + self.config.harm)
         }
@@ -201,23 +202,23 @@ class Refiner:
         self, pft: ParameterRefinement, seen: Observation
     ) -> tuple[Predictions, History | None, bool]:
         """The predictions after PFT, or those before where it was not finite; and whether it was."""
-        with kept_weights(self.model) as let_go:
+        with restored_weights(self.model) as keep:
             history, finite = pft.run(seen.snippet, seen.predictions, target(seen.fused, seen.confidence))
             if not finite:
                 return seen.predictions, history, False
             if self.config.policy == "sequence":
-                let_go()
+                keep()
             return pft.predict(seen.snippet, finest(seen.predictions)), history, True
 
 
 def target(disparity: tf.Tensor, confidence: tf.Tensor) -> Evidence:
     """Returns what optimisation is held to: the fused inverse depth, by its confidence, both [B, F, h, w, 1]."""
-    return Evidence(tf.math.log(disparity), LEAST_WEIGHT + (1 - LEAST_WEIGHT) * confidence)
+    return Evidence(tf.math.log(disparity), MIN_WEIGHT + (1 - MIN_WEIGHT) * confidence)
 
 
-def fused_disparity(disparity: tf.Tensor, found: Evidence, held: tf.Tensor) -> tf.Tensor:
-    """Returns inverse depth after fusion with evidence, all [B, F, h, w, 1]; `held` as for fused."""
-    fusion = fused(tf.math.log(merge(disparity)), Evidence(*map(merge, found)), merge(held))
+def fused_disparity(disparity: tf.Tensor, found: Evidence, own_weight: tf.Tensor) -> tf.Tensor:
+    """Returns inverse depth after fusion with evidence, all [B, F, h, w, 1]; `own_weight` as for fused."""
+    fusion = fused(tf.math.log(merge(disparity)), Evidence(*map(merge, found)), merge(own_weight))
     return split(tf.exp(fusion.log_disparity), disparity.shape[1])
 
 
@@ -276,7 +277,7 @@ def obstacles(snippet: Snippet, predictions: Predictions) -> list[str]:
     for i in range(len(flow)):
         if not (finite[i] and np.isfinite(flow[i])):
             reasons.append("the images or predictions are not finite")
-        elif texture[i] < LEAST_TEXTURE:
+        elif texture[i] < MIN_TEXTURE:
             reasons.append(f"no texture: neighbouring pixels differ by {texture[i]:.2g} of 1")
         elif flow[i] < STATIC_FLOW:
             reasons.append(f"static camera: the mean flow is {flow[i]:.2g} pixels")

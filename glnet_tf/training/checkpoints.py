@@ -33,7 +33,7 @@ class Architecture:
         return GLNet(config, len(self.cameras), self.image_height, self.image_width, self.shapes)
 
 
-def claim(run_dir: Path, wanted: Architecture) -> None:
+def open_run_folder(run_dir: Path, wanted: Architecture) -> None:
     """Notes the architecture of a new run folder, or checks that an existing one is the wanted one.
 
     Raises:

@@ -24,7 +24,7 @@ from glnet_tf.losses.smoothness import depth_smoothness, edge_weights
 from glnet_tf.models.glnet import GLNet
 from glnet_tf.optimization import Adam, make_optimizers, update
 from glnet_tf.progress import Forecast, progress_bar
-from glnet_tf.training.checkpoints import Architecture, Checkpoints, claim
+from glnet_tf.training.checkpoints import Architecture, Checkpoints, open_run_folder
 from glnet_tf.training.schedule import LearningRate
 from glnet_tf.training.summaries import Summaries
 from glnet_tf.training.targets import Targets, make_targets, target_batches, whole_targets
@@ -108,7 +108,7 @@ class DepthTrainer:
         if model.encoder_weights == "auto":
             model = dataclasses.replace(model, encoder_weights="imagenet")
         architecture = Architecture(model, data.image_height, data.image_width, source.cameras, source.shapes)
-        claim(self.run_dir, architecture)
+        open_run_folder(self.run_dir, architecture)
         tf.keras.utils.set_random_seed(training.seed)
         self.model = architecture.build(weights=False)
         self.model.depth_net.learns_statistics = self.model.flow_net.learns_statistics = False

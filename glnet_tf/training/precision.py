@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 FIRST_SCALE = 2.0**15
-LARGEST_SCALE = 2.0**24
+MAX_SCALE = 2.0**24
 # Steps without an overflow after which the scale is doubled.
 PATIENCE = 2000
 
@@ -50,6 +50,6 @@ class LossScale(tf.Module):
         grown = self.steps + 1 >= PATIENCE
         with tf.control_dependencies([x for x in kept if x is not None]):
             factor = tf.where(overflow, 0.5, tf.where(grown, 2.0, 1.0))
-            self.scale.assign(tf.clip_by_value(self.scale * factor, 1.0, LARGEST_SCALE))
+            self.scale.assign(tf.clip_by_value(self.scale * factor, 1.0, MAX_SCALE))
             self.steps.assign(tf.where(overflow | grown, 0, self.steps + 1))
         return kept

@@ -33,7 +33,7 @@ from glnet_tf.structures import MIDDLE, Snippet, split
 
 VERSION = 2
 # A frame with a smaller mean weight proves too little: the camera stood.
-LEAST_MEAN_WEIGHT = 0.03
+MIN_MEAN_WEIGHT = 0.03
 # Targets are in a unit in which a camera of this focal length is HEIGHT above the ground: one scale for all frames, and
 # what looks alike is equally far, whatever the lens. FOCAL is relative to the root of the image's pixels.
 HEIGHT, FOCAL = 0.22, 1.04
@@ -126,7 +126,7 @@ def _group(
             bar.update(done - bar.n)
     shift = np.where(np.isfinite(known), known, np.nanmedian(known) if np.isfinite(known).any() else 0.0)
     means = arrays["weight"][:, ::4, ::4].reshape(count, -1).mean(axis=1) / 255
-    return Targets(**arrays, shift=shift.astype(np.float32), size=size, usable=np.nonzero(means > LEAST_MEAN_WEIGHT)[0])
+    return Targets(**arrays, shift=shift.astype(np.float32), size=size, usable=np.nonzero(means > MIN_MEAN_WEIGHT)[0])
 
 
 def _array(file: Path, dtype: str, shape: tuple[int, ...]) -> np.memmap:
@@ -223,10 +223,10 @@ def _augmented(row: tuple[tf.Tensor, ...], size: tf.Tensor, data: DataConfig) ->
     return tf.cond(mirrored, lambda: tf.reverse(maps, [1]), lambda: maps)
 
 
-def whole_targets(groups: list[Targets], most: int) -> Iterator[tuple[tf.Tensor, Evidence]]:
+def whole_targets(groups: list[Targets], max_frames: int) -> Iterator[tuple[tf.Tensor, Evidence]]:
     """Yields whole frames, evenly spread and at most so many of each group, one by one: [1, h, w, 3] and evidence."""
     for group in groups:
-        rows = group.usable[np.linspace(0, len(group.usable) - 1, min(most, len(group.usable))).astype(int)]
+        rows = group.usable[np.linspace(0, len(group.usable) - 1, min(max_frames, len(group.usable))).astype(int)]
         for row in rows:
             weight = tf.constant(group.weight[row], tf.float32)[tf.newaxis, ..., tf.newaxis] / 255
             target = tf.constant(group.log_disparity[row].astype(np.float32) + group.shift[row])

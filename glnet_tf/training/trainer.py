@@ -28,7 +28,7 @@ from glnet_tf.models.glnet import make_predict
 from glnet_tf.optimization import make_optimizers
 from glnet_tf.progress import Forecast
 from glnet_tf.structures import Snippet, snippet_signature
-from glnet_tf.training.checkpoints import Architecture, Checkpoints, claim
+from glnet_tf.training.checkpoints import Architecture, Checkpoints, open_run_folder
 from glnet_tf.training.devices import prefetched
 from glnet_tf.training.distribution import Distribution
 from glnet_tf.training.monitor import CollapseMonitor
@@ -40,7 +40,7 @@ from glnet_tf.training.validation import make_objective, validate
 from glnet_tf.training.weights import start_from
 
 
-def decide(config: ModelConfig, source: Source) -> ModelConfig:
+def resolved_config(config: ModelConfig, source: Source) -> ModelConfig:
     """Returns the configuration without "auto": K given where the data is calibrated, ImageNet where it can be had."""
     if config.intrinsics == "auto":
         config = dataclasses.replace(config, intrinsics="given" if source.calibrated else "learned")
@@ -89,13 +89,13 @@ class Trainer:
         self.source, self.validation = source, validation
         self.data, self.training = data, training
         self.architecture = Architecture(
-            decide(model, source), data.image_height, data.image_width, source.cameras, source.shapes
+            resolved_config(model, source), data.image_height, data.image_width, source.cameras, source.shapes
         )
         intrinsics = self.architecture.model.intrinsics
         if data.zoom and intrinsics not in ("given", "predicted"):
             raise ConfigError(f"--zoom={data.zoom}: expected 0 with --intrinsics={intrinsics}, one K for all snippets")
         if self._distribution.chief:
-            claim(self.run_dir, self.architecture)
+            open_run_folder(self.run_dir, self.architecture)
 
         tf.keras.utils.set_random_seed(training.seed)
         # Variables, so that a change of weight never traces the step again.

@@ -20,7 +20,7 @@ from PIL import Image
 
 from glnet_tf.files import write_bytes
 
-MOST_FRAMES, WIDEST, JPEG_QUALITY = 48, 640, 80
+MAX_FRAMES, WIDEST, JPEG_QUALITY = 48, 640, 80
 LAYERS = {
     "frame": "frame",
     "depth": "inverse depth: near is bright",
@@ -48,7 +48,7 @@ class Table(NamedTuple):
 
 
 class FrameStrip:
-    """Keeps pictures of at most MOST_FRAMES frames of a video, evenly spread, however long it is."""
+    """Keeps pictures of at most MAX_FRAMES frames of a video, evenly spread, however long it is."""
 
     def __init__(self) -> None:
         self.frames: list[ReportFrame] = []
@@ -57,7 +57,7 @@ class FrameStrip:
     def add(self, name: str, pictures: dict[str, np.ndarray]) -> None:
         """Keeps a frame's pictures, [H, W, 3] uint8 each, if it is its turn."""
         if self._seen % self._every == 0:
-            if len(self.frames) == MOST_FRAMES:
+            if len(self.frames) == MAX_FRAMES:
                 self.frames = self.frames[::2]
                 self._every *= 2
             if self._seen % self._every == 0:

@@ -31,7 +31,7 @@ BEYOND_SCALE = 0.75
 
 PAPER, INK = 255, (20, 20, 20)
 GAP = 4
-SMALLEST_TEXT, LARGEST_TEXT = 9, 32
+MIN_TEXT, MAX_TEXT = 9, 32
 
 
 def image_picture(image: np.ndarray) -> np.ndarray:
@@ -57,20 +57,20 @@ def depth_picture(disparity: np.ndarray, low: float | None = None, high: float |
     return _mapped(disparity, low or 0.0, high or 0.0, DEPTH_MAP)
 
 
-def error_picture(error: np.ndarray, largest: float | None = None) -> np.ndarray:
+def error_picture(error: np.ndarray, max_value: float | None = None) -> np.ndarray:
     """Returns an error as a picture: none is dark violet, large is yellow, not finite is grey.
 
     Args:
       error: [H, W], 0 or more.
-      largest: error from which on all look the same; by default the last percentile.
+      max_value: error from which on all look the same; by default the last percentile.
 
     Returns:
       [H, W, 3] uint8.
     """
     known = error[np.isfinite(error)]
-    if largest is None:
-        largest = np.percentile(known, 100 - OUTLIERS) if known.size else 0.0
-    return _mapped(error, 0.0, largest, ERROR_MAP)
+    if max_value is None:
+        max_value = np.percentile(known, 100 - OUTLIERS) if known.size else 0.0
+    return _mapped(error, 0.0, max_value, ERROR_MAP)
 
 
 def _mapped(values: np.ndarray, low: float, high: float, colours: str) -> np.ndarray:
@@ -90,22 +90,22 @@ def flow_scale(*flows: np.ndarray) -> float:
     return max(float(np.percentile(lengths, 100 - OUTLIERS)), 1.0) if lengths.size else 1.0
 
 
-def flow_picture(flow: np.ndarray, largest: float | None = None) -> np.ndarray:
+def flow_picture(flow: np.ndarray, max_value: float | None = None) -> np.ndarray:
     """Returns flow by the Middlebury colour wheel: the hue is the direction (right is red), white is no motion.
 
     Args:
       flow: [H, W, 2] = (u, v) in pixels; not finite is black.
-      largest: length in pixels, above 0, shown in full colour, longer ones are darker; by default `flow_scale`.
+      max_value: length in pixels, above 0, shown in full colour, longer ones are darker; by default `flow_scale`.
 
     Returns:
       [H, W, 3] uint8.
     """
-    largest = flow_scale(flow) if largest is None else largest
+    max_value = flow_scale(flow) if max_value is None else max_value
     known = np.all(np.isfinite(flow), axis=-1, keepdims=True)
     u, v = np.moveaxis(np.where(known, flow, 0).astype(np.float64), -1, 0)
     steps = np.arctan2(v, u) / (2 * np.pi) % 1 * WHEEL_STEPS[-1]
     hue = np.stack([np.interp(steps, WHEEL_STEPS, channel) for channel in WHEEL_COLOURS.T], axis=-1)
-    length = np.hypot(u, v)[..., np.newaxis] / largest
+    length = np.hypot(u, v)[..., np.newaxis] / max_value
     # Rounding must not push a flow of exactly the largest length off the scale.
     colour = np.where(length <= 1 + 1e-6, 1 - np.minimum(length, 1) * (1 - hue), BEYOND_SCALE * hue)
     return np.where(known, image_picture(colour), INVALID)
@@ -176,9 +176,9 @@ def tile(rows: Sequence[Sequence[np.ndarray]], captions: Sequence[Sequence[str]]
 
 def _font(texts: Sequence[str], width: int, height: int) -> ImageFont.FreeTypeFont:
     """Returns the font in which every caption fits above a picture of this size and stays readable."""
-    size = int(np.clip(max(width, height) // 24, SMALLEST_TEXT, LARGEST_TEXT))
+    size = int(np.clip(max(width, height) // 24, MIN_TEXT, MAX_TEXT))
     longest = max((_typeface(size).getlength(text) for text in texts), default=0.0)
-    return _typeface(size if longest <= width else max(SMALLEST_TEXT, int(size * width / longest)))
+    return _typeface(size if longest <= width else max(MIN_TEXT, int(size * width / longest)))
 
 
 def _typeface(size: int) -> ImageFont.FreeTypeFont:

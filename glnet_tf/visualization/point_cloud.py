@@ -10,42 +10,42 @@ import trimesh
 from glnet_tf.files import write_bytes
 from glnet_tf.structures import FramePrediction
 
-MOST_POINTS = 400_000
+MAX_POINTS = 400_000
 POINTS_PER_FRAME = 20_000
 # Points farther than this many times the frame's median depth are left out: they are the least certain.
-FARTHEST = 4.0
+MAX_DEPTH = 4.0
 
 
 class PointCloud:
     """Collects points of frames; when there are too many, every second one goes, and later frames give half as many.
 
     Args:
-      least_confidence: of the points; a frame of which nothing is proved (the camera stood) gives all of its points.
+      min_confidence: of the points; a frame of which nothing is proved (the camera stood) gives all of its points.
     """
 
-    def __init__(self, least_confidence: float = 0.0) -> None:
-        self._least = least_confidence
+    def __init__(self, min_confidence: float = 0.0) -> None:
+        self._least = min_confidence
         self._points: list[np.ndarray] = []
         self._colours: list[np.ndarray] = []
         self._share = 1
         self._rng = np.random.default_rng(0)
 
-    def add(self, said: FramePrediction) -> None:
+    def add(self, frame: FramePrediction) -> None:
         """Adds a random choice of a frame's pixels; objects that move by themselves are left out."""
-        depth = said.depth
-        chosen = depth < FARTHEST * np.median(depth)
-        if np.any(said.confidence >= self._least):
-            chosen &= said.confidence >= self._least
-        if said.moving is not None:
-            chosen &= ~said.moving
+        depth = frame.depth
+        chosen = depth < MAX_DEPTH * np.median(depth)
+        if np.any(frame.confidence >= self._least):
+            chosen &= frame.confidence >= self._least
+        if frame.moving is not None:
+            chosen &= ~frame.moving
         y, x = np.nonzero(chosen)
         picked = self._rng.permutation(len(x))[: POINTS_PER_FRAME // self._share]
         x, y = x[picked], y[picked]
-        rays = np.linalg.solve(said.intrinsics.astype(np.float64), np.stack([x, y, np.ones(len(x))]))
-        points = (said.pose[:3, :3] @ (rays * depth[y, x]) + said.pose[:3, 3:]).T
+        rays = np.linalg.solve(frame.intrinsics.astype(np.float64), np.stack([x, y, np.ones(len(x))]))
+        points = (frame.pose[:3, :3] @ (rays * depth[y, x]) + frame.pose[:3, 3:]).T
         self._points.append(points.astype(np.float32))
-        self._colours.append(said.image[y, x])
-        if sum(map(len, self._points)) > MOST_POINTS:
+        self._colours.append(frame.image[y, x])
+        if sum(map(len, self._points)) > MAX_POINTS:
             self._points = [points[::2] for points in self._points]
             self._colours = [colours[::2] for colours in self._colours]
             self._share *= 2

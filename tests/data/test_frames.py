@@ -54,7 +54,7 @@ def test_a_folder_in_natural_order_without_what_is_damaged_or_of_another_size(tm
     found = {name: image for name, image in frames}
     assert list(found) == ["1", "2", "10"] and found["10"].mean() == 10 and frames.count == 5
     assert len(frames.remarks) == 2 and "30.png" in frames.remarks[0] and "40: is 9x8" in frames.remarks[1]
-    assert [name for name, _ in Frames(str(tmp_path), most=2)] == ["1", "2"]
+    assert [name for name, _ in Frames(str(tmp_path), max_frames=2)] == ["1", "2"]
 
 
 def test_a_video_and_one_that_ends_early(tmp_path):

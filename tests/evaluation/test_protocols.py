@@ -27,7 +27,7 @@ def video():
     return trees.street(frames=7)
 
 
-def judge(tmp_path, video, kind, task, **settings):
+def evaluated(tmp_path, video, kind, task, **settings):
     if not (tmp_path / kind).exists():
         TREES[kind](tmp_path / kind, video)
     data = DataConfig(dataset=kind, data_dir=str(tmp_path / kind), cache_dir="")
@@ -51,7 +51,7 @@ def raw_names(video):
 def test_depth_and_its_scale(tmp_path, video, scaling, abs_rel):
     # All frames are twice as far as they are, one of them by another tenth.
     save_depth(tmp_path, video, raw_names(video), lambda frame: 2.2 if frame == 3 else 2.0)
-    report = judge(tmp_path, video, "kitti_raw", "depth", scaling=scaling)
+    report = evaluated(tmp_path, video, "kitti_raw", "depth", scaling=scaling)
     # Clipping at 80 m takes a little off the unscaled errors.
     np.testing.assert_allclose(report.metrics["abs_rel"], abs_rel, atol=0.12 if scaling == "none" else 1e-4)
     assert report.metrics["images"] == 7 and report.protocol["ground truth"] == "raw LiDAR, depth from the camera"
@@ -64,13 +64,13 @@ def test_depth_and_its_scale(tmp_path, video, scaling, abs_rel):
 
 def test_a_constant_has_the_error_of_the_best_constant_or_more(tmp_path, video):
     save_depth(tmp_path, video, raw_names(video), lambda frame: 1 / np.maximum(video.frame(frame).depth, 1e-3))
-    metrics = judge(tmp_path, video, "kitti_raw", "depth").metrics
+    metrics = evaluated(tmp_path, video, "kitti_raw", "depth").metrics
     assert metrics["abs_rel"] >= metrics["abs_rel_constant"] > 0.1
 
 
 def test_depth_of_one_scene_may_lie_in_the_folder_itself(tmp_path, video):
     save_depth(tmp_path, video, [f"{frame:06d}" for frame in range(video.frames)])
-    assert judge(tmp_path, video, "folder", "depth").metrics["abs_rel"] < 1e-3
+    assert evaluated(tmp_path, video, "folder", "depth").metrics["abs_rel"] < 1e-3
 
 
 @pytest.mark.parametrize("suffix", ["flo", "png", "npz"])
@@ -83,7 +83,7 @@ def test_flow(tmp_path, video, suffix):
         flow = flow + (np.float32([3, 4]) if number == 0 else 0)
         file = folder / f"{number:06d}_10.{suffix}"
         {"flo": write_flo, "png": write_kitti_flow}.get(suffix, np.savez)(file, flow)
-    metrics = judge(tmp_path, video, "kitti_flow", "flow").metrics
+    metrics = evaluated(tmp_path, video, "kitti_flow", "flow").metrics
     np.testing.assert_allclose([metrics["epe"], metrics["epe_noc"], metrics["f1"]], [2.5, 2.5, 0.5], atol=0.01)
     moving = [video.frame(frame).moving.any() for frame in (0, 2)]
     assert ("epe_moving" in metrics) == any(moving) and metrics["epe_zero"] > 1
@@ -101,40 +101,40 @@ def test_odometry(tmp_path, video, form):
         write_kitti_trajectory(file, poses)
     else:
         write_tum_trajectory(file, poses, np.arange(7.0))
-    report = judge(tmp_path, video, "kitti_odometry", "odometry")
+    report = evaluated(tmp_path, video, "kitti_odometry", "odometry")
     for name in ("ate", "ate_rmse", "rpe_translation", "rpe_rotation_deg"):
         np.testing.assert_allclose(report.metrics[name], 0, atol=1e-5)
     assert report.metrics["ate_straight"] > 1e-4 and report.protocol["frames"] == 7
     assert "t_err_percent" not in report.metrics
     write_kitti_trajectory(file, poses[:5])
     with pytest.raises(DataError, match=r"09.txt: has 5 poses: expected 7"):
-        judge(tmp_path, video, "kitti_odometry", "odometry")
+        evaluated(tmp_path, video, "kitti_odometry", "odometry")
 
 
 def test_bad_predictions(tmp_path, video):
     names = raw_names(video)
     save_depth(tmp_path, video, names[:5])
     with pytest.raises(DataError, match=r"predictions: has 5 of 7 predictions, not .*/0000000005: expected it as"):
-        judge(tmp_path, video, "kitti_raw", "depth")
+        evaluated(tmp_path, video, "kitti_raw", "depth")
     save_depth(tmp_path, video, names, lambda frame: np.nan if frame == 2 else 1.0)
     with pytest.raises(DataError, match=r"0000000002: the predicted depth is not finite and positive at \d+ of"):
-        judge(tmp_path, video, "kitti_raw", "depth")
+        evaluated(tmp_path, video, "kitti_raw", "depth")
     np.savez(tmp_path / "predictions" / f"{names[2]}.npz", depth=np.ones((16, 96)))
     with pytest.raises(DataError, match=r"0000000002 is 96x16 pixels: expected 96x32 as the truth"):
-        judge(tmp_path, video, "kitti_raw", "depth")
+        evaluated(tmp_path, video, "kitti_raw", "depth")
     np.savez(tmp_path / "predictions" / f"{names[2]}.npz", depth=np.ones(96))
     with pytest.raises(DataError, match=r"0000000002.npz: has shape \(96,\): expected \(height, width\)"):
-        judge(tmp_path, video, "kitti_raw", "depth")
+        evaluated(tmp_path, video, "kitti_raw", "depth")
 
 
 def test_what_has_no_truth(tmp_path, video):
     with pytest.raises(DataError, match="none of 7 frames has a true depth"):
-        judge(tmp_path, video, "kitti_odometry", "depth")
+        evaluated(tmp_path, video, "kitti_odometry", "depth")
     with pytest.raises(DataError, match="none of 7 frames has a true flow"):
-        judge(tmp_path, video, "kitti_odometry", "flow")
+        evaluated(tmp_path, video, "kitti_odometry", "flow")
     for task in ("intrinsics", "road"):
         with pytest.raises(ConfigError, match="--run_dir"):
-            judge(tmp_path, video, "kitti_odometry", task)
+            evaluated(tmp_path, video, "kitti_odometry", task)
 
 
 @pytest.fixture(scope="module")
@@ -142,12 +142,12 @@ def run_dir(tmp_path_factory):
     """A run of one camera, never trained, whose K is learned."""
     import tensorflow as tf
 
-    from glnet_tf.training.checkpoints import Architecture, Checkpoints, claim
+    from glnet_tf.training.checkpoints import Architecture, Checkpoints, open_run_folder
 
     folder = tmp_path_factory.mktemp("run")
     model = ModelConfig(encoder_weights="none", flow_net="matching", intrinsics="learned", field_of_view=90)
     architecture = Architecture(model, 32, 96, ("09",))
-    claim(folder, architecture)
+    open_run_folder(folder, architecture)
     built = architecture.build()
     built.build_variables()
     Checkpoints(folder, tf.train.Checkpoint(model=built)).save(0, best=True)
@@ -155,7 +155,7 @@ def run_dir(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_a_model_is_judged_like_files(tmp_path, video, run_dir):
+def test_a_model_is_evaluated_like_files(tmp_path, video, run_dir):
     model = ModelPredictions(run_dir)
     tasks = ("kitti_odometry", "odometry"), ("kitti_odometry", "intrinsics"), ("rgbd", "depth"), ("rgbd", "road")
     for kind, task in tasks:

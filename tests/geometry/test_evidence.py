@@ -12,9 +12,9 @@ from glnet_tf.geometry.evidence import (
     CONTRADICTION,
     EPIPOLAR_ERROR,
     GROUND_WEIGHT,
-    LEAST_PARALLAX,
-    LEAST_PROVED,
-    LEAST_SUPPORT,
+    MIN_PARALLAX,
+    MIN_PROVED,
+    MIN_SUPPORT,
     NOISE,
     PARALLAX_ERROR,
     RETURN_ERROR,
@@ -81,8 +81,8 @@ def test_the_flow_of_a_street_proves_its_depth(street, exact):
     for k, (matrix, motion) in enumerate(zip(intrinsics.numpy(), pose.numpy())):
         far = pixels @ (matrix @ motion[:3, :3] @ np.linalg.inv(matrix)).T
         parallax = np.linalg.norm(pixels[..., :2] + flow[k].numpy() - far[..., :2] / far[..., 2:], axis=-1)
-        seen = smooth[k, ..., 0] & (np.abs(parallax - LEAST_PARALLAX) > 0.01)
-        expected = np.where(parallax > LEAST_PARALLAX, believed(parallax), 0)
+        seen = smooth[k, ..., 0] & (np.abs(parallax - MIN_PARALLAX) > 0.01)
+        expected = np.where(parallax > MIN_PARALLAX, believed(parallax), 0)
         np.testing.assert_allclose(map_of(exact.weight[k : k + 1])[seen], expected[seen], rtol=0.02, atol=1e-6)
 
 
@@ -105,7 +105,7 @@ def test_a_pair_that_proves_little_of_the_image_counts_less(half_width, counts):
     pose = np.eye(4, dtype=np.float32)[np.newaxis].copy()
     pose[0, 0, 3] = 1
     weight = map_of(pair_evidence(flow, tf.roll(-flow, 10, axis=2), K, pose).alone().weight)
-    share = block.mean() * believed(10) / LEAST_PROVED
+    share = block.mean() * believed(10) / MIN_PROVED
     assert share < 0.5 if counts == 0 else 0.5 < share < 1
     np.testing.assert_allclose(weight, counts * block * believed(10) * (2 * share - 1), rtol=1e-3, atol=1e-6)
 
@@ -115,7 +115,7 @@ def test_what_leads_out_of_the_image_proves_nothing():
     assert np.all(weight[:, -10:] == 0) and np.all(weight[:, :-10] > 0.8)
 
 
-@pytest.mark.parametrize("flow, length", [(LEAST_PARALLAX - 1e-3, 1), (0, 1), (-5, 1), (5, 0), (0, 0)])
+@pytest.mark.parametrize("flow, length", [(MIN_PARALLAX - 1e-3, 1), (0, 1), (-5, 1), (5, 0), (0, 0)])
 def test_too_little_parallax_proves_nothing(flow, length):
     found = sideways(flow, 0, length)
     assert np.all(found.weight.numpy() == 0) and np.all(np.isfinite(found.log_disparity))
@@ -177,7 +177,7 @@ def test_merged_evidence_is_in_the_networks_scale():
     np.testing.assert_allclose(map_of(found.log_disparity), NETWORK, atol=1e-5)
     away = abs(X - 50) > SUPPORT_WINDOW
     together = np.where(X < 50, 1.3, 0.5)
-    expected = np.minimum(together, 1) * together / (together + LEAST_SUPPORT)
+    expected = np.minimum(together, 1) * together / (together + MIN_SUPPORT)
     np.testing.assert_allclose(map_of(found.weight)[away], expected[away], atol=1e-5)
 
 
@@ -188,7 +188,7 @@ def test_what_moves_by_itself_loses_its_weight():
     np.testing.assert_allclose([map_of(scale) for scale in scales], [[[0.7]], [[-1.1]]], atol=0.01)
     weight = map_of(found.weight)
     far = (abs(X - 30) > 20) | (abs(Y - 20) > 20)
-    np.testing.assert_allclose(weight[far], 2 / (2 + LEAST_SUPPORT), rtol=1e-5)
+    np.testing.assert_allclose(weight[far], 2 / (2 + MIN_SUPPORT), rtol=1e-5)
     assert 0 < np.max(weight[block]) < 2 * np.exp(-(CONTRADICTION**-2)) * 1.2
     np.testing.assert_allclose(map_of(found.log_disparity)[~block], NETWORK[~block], atol=0.01)
 
@@ -243,8 +243,8 @@ def ground(network: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, ...]:
     inverse depth, its weight, and that of the network's own."""
     plane = np.log(np.maximum((Y - CY) / FOCAL / 1.6, 1e-3))
     seen = np.where(weight > 0, plane, plane + network)
-    found, held, _ = with_ground(Evidence(maps(seen), maps(weight)), maps(plane + network), K)
-    return plane, map_of(found.log_disparity), map_of(found.weight), map_of(held)
+    found, own_weight, _ = with_ground(Evidence(maps(seen), maps(weight)), maps(plane + network), K)
+    return plane, map_of(found.log_disparity), map_of(found.weight), map_of(own_weight)
 
 
 AHEAD, NEAR = (Y > 30) & (Y < 38), Y >= 40
@@ -253,20 +253,20 @@ AHEAD, NEAR = (Y > 30) & (Y < 38), Y >= 40
 def test_the_ground_continues_to_the_bare_road_where_the_network_sees_it():
     bare = NEAR & (X >= 30) & (X <= 70)
     factor = np.select([bare, NEAR & (X < 30), NEAR], [1.1, 2, 0.5], 1)  # too near; an obstacle; a hole
-    plane, found, weight, held = ground(np.log(factor), AHEAD.astype(float))
+    plane, found, weight, own_weight = ground(np.log(factor), AHEAD.astype(float))
     np.testing.assert_allclose(found[bare | AHEAD], plane[bare | AHEAD], atol=5e-3)
-    np.testing.assert_allclose((weight + held)[NEAR], GROUND_WEIGHT, rtol=1e-5)
+    np.testing.assert_allclose((weight + own_weight)[NEAR], GROUND_WEIGHT, rtol=1e-5)
     assert np.all(weight[bare] > 0.98 * GROUND_WEIGHT) and np.all(weight[NEAR & ~bare] < 0.01 * GROUND_WEIGHT)
     np.testing.assert_array_equal(weight[AHEAD], 1)
-    assert np.all(weight[Y < CY] == 0) and np.all(held[Y < CY] == 0)
+    assert np.all(weight[Y < CY] == 0) and np.all(own_weight[Y < CY] == 0)
 
 
 def test_without_evidence_of_a_plane_there_is_no_ground_but_the_networks_own():
     network = np.where(NEAR, 0.1, 0)
-    _, _, weight, held = ground(network, np.zeros(SIZE))
+    _, _, weight, own_weight = ground(network, np.zeros(SIZE))
     np.testing.assert_array_equal(weight, 0)
-    np.testing.assert_allclose(held[NEAR], GROUND_WEIGHT, rtol=1e-5)
+    np.testing.assert_allclose(own_weight[NEAR], GROUND_WEIGHT, rtol=1e-5)
     wall = Evidence(maps(-1.0), maps(AHEAD))
-    found, held, _ = with_ground(wall, maps(-1.0), K)
+    found, own_weight, _ = with_ground(wall, maps(-1.0), K)
     np.testing.assert_array_equal(found.weight, wall.weight)
-    np.testing.assert_array_equal(held, 0)
+    np.testing.assert_array_equal(own_weight, 0)

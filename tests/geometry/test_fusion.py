@@ -11,8 +11,8 @@ from glnet_tf.geometry.evidence import Evidence, with_ground
 from glnet_tf.geometry.fusion import Fusion, fused_flow
 
 
-def fused(network: tf.Tensor, found: Evidence, held: tf.Tensor | None = None) -> Fusion:
-    return fusion.fused(network, found, tf.zeros_like(network) if held is None else held)
+def fused(network: tf.Tensor, found: Evidence, own_weight: tf.Tensor | None = None) -> Fusion:
+    return fusion.fused(network, found, tf.zeros_like(network) if own_weight is None else own_weight)
 
 
 SIZES = pytest.mark.parametrize("size", [(64, 192), (70, 150)])
@@ -71,8 +71,8 @@ def test_what_stands_on_the_ground_keeps_its_depth():
     network = road + 0.05 * (y > 60) + np.log(2) * obstacle
     network, known = (tf.constant(m[np.newaxis, ..., np.newaxis], tf.float32) for m in (network, (y > 53) & (y < 68)))
     found = Evidence(tf.where(known > 0, tf.constant(road[np.newaxis, ..., np.newaxis], tf.float32), network), known)
-    found, held, _ = with_ground(found, network, intrinsics)
-    result = fused(network, found, held)
+    found, own_weight, _ = with_ground(found, network, intrinsics)
+    result = fused(network, found, own_weight)
     change, sure = (x.numpy()[0, ..., 0] for x in (result.log_disparity - network, result.confidence))
     np.testing.assert_allclose(change[80:90, 60:100], -0.05, atol=0.01)  # the road is corrected
     np.testing.assert_allclose(change[76:86, 155:165], 0, atol=0.1)

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 from scipy.spatial.transform import Rotation
 
-from glnet_tf.geometry.ground import LEAST_WEIGHT, fit_ground, flat_share, plane_disparity
+from glnet_tf.geometry.ground import MIN_WEIGHT, fit_ground, flat_share, plane_disparity
 
 SIZE = (60, 200)
 K = np.array([[[110, 0, 99.5], [0, 112, 25], [0, 0, 1]], [[150, 0, 90], [0, 145, 31], [0, 0, 1]]], np.float32)
@@ -93,7 +93,7 @@ def test_what_makes_up_less_than_half_is_no_ground():
 
 
 def test_too_little_weight_is_no_ground():
-    found = [fitted(intersected(NORMALS), by * LEAST_WEIGHT).found.numpy().tolist() for by in (0.9, 1.1)]
+    found = [fitted(intersected(NORMALS), by * MIN_WEIGHT).found.numpy().tolist() for by in (0.9, 1.1)]
     assert found == [[False] * 2, [True] * 2]
 
 

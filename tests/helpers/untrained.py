@@ -10,7 +10,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from glnet_tf.config import ModelConfig
-from glnet_tf.training.checkpoints import Architecture, claim
+from glnet_tf.training.checkpoints import Architecture, open_run_folder
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 HEIGHT, WIDTH = 32, 96
@@ -23,7 +23,7 @@ def write_run(folder: Path, intrinsics: str) -> None:
         intrinsics=intrinsics,
     )  # fmt: skip
     architecture = Architecture(config, HEIGHT, WIDTH, ("street",), (WIDTH / HEIGHT,))
-    claim(folder, architecture)
+    open_run_folder(folder, architecture)
     model = architecture.build()
     model.build_variables()
     tf.train.CheckpointManager(tf.train.Checkpoint(model=model), str(folder / "latest"), 1).save()

@@ -25,7 +25,7 @@ from glnet_tf.inference.written import Pictures, PredictionFolder
 from glnet_tf.models.glnet import both_ways
 from glnet_tf.refinement.refiner import Refined
 from glnet_tf.structures import Predictions, Snippet, merge, split
-from glnet_tf.visualization.point_cloud import MOST_POINTS, PointCloud
+from glnet_tf.visualization.point_cloud import MAX_POINTS, PointCloud
 
 HEIGHT, WIDTH = 32, 96
 
@@ -220,4 +220,4 @@ def test_a_point_cloud_stays_bounded(told):
     for _ in range(60):
         cloud.add(frame)
     points, colours = cloud.arrays()
-    assert MOST_POINTS / 4 < len(points) <= MOST_POINTS and len(points) == len(colours)
+    assert MAX_POINTS / 4 < len(points) <= MAX_POINTS and len(points) == len(colours)

@@ -1,4 +1,4 @@
-"""Depth taught by triangulation: what counts, what does not, and where the gradient goes."""
+"""Depth that learns from triangulation: what counts, what does not, and where the gradient goes."""
 
 import numpy as np
 import tensorflow as tf
@@ -6,12 +6,12 @@ from scipy.spatial.transform import Rotation
 from street_truth import true_scene
 
 from glnet_tf.geometry.triangulation import Triangulation, triangulate
-from glnet_tf.losses.objective import compare, taught_disparities
+from glnet_tf.losses.objective import compare, triangulation_targets
 from glnet_tf.losses.triangulation import (
     NOISE,
     TEXTURE,
-    Taught,
-    taught_pyramid,
+    TriangulationTarget,
+    target_pyramid,
     triangulation_loss,
     triangulation_weight,
 )
@@ -42,17 +42,17 @@ def test_trust_grows_with_texture_and_falls_with_the_misfit():
 
 def test_one_factor_for_the_image_costs_nothing_and_shape_does():
     parallax, slope = column(2, 4, 8, -1), column(20, 10, 40, 10)
-    taught = Taught(parallax, slope, column(1, 1, 0.5, 0))
+    target = TriangulationTarget(parallax, slope, column(1, 1, 0.5, 0))
     truth = parallax / slope
-    assert triangulation_loss(3 * truth, taught) < 1e-6
+    assert triangulation_loss(3 * truth, target) < 1e-6
     # What moves the predicted parallax of the last pixel that counts from 8 to 12; the factor by least squares.
     bent = truth * column(1, 1, 1.5, 9)
     relative = np.array([1, 1, 0.5]) / (NOISE + np.array([2, 4, 8])) ** 2
     predicted, found = np.array([2, 4, 12]), np.array([2, 4, 8])
     predicted = predicted * np.sum(relative * predicted * found) / np.sum(relative * predicted**2)
     expected = np.sum([1, 1, 0.5] * np.abs(predicted - found) / (NOISE + predicted)) / 2.5
-    np.testing.assert_allclose(triangulation_loss(bent, taught), [expected], rtol=1e-5)
-    assert triangulation_loss(bent, taught._replace(weight=column(0, 0, 0, 0))) == 0
+    np.testing.assert_allclose(triangulation_loss(bent, target), [expected], rtol=1e-5)
+    assert triangulation_loss(bent, target._replace(weight=column(0, 0, 0, 0))) == 0
 
 
 def test_noise_of_the_flow_does_not_bring_closer_what_is_far():
@@ -60,12 +60,12 @@ def test_noise_of_the_flow_does_not_bring_closer_what_is_far():
     generator = np.random.default_rng(0)
     truth = np.where(np.arange(4000) % 2, 0.2, 0.004)
     noisy = 50 * truth + generator.normal(0, 0.5, truth.shape)
-    taught = Taught(column(*noisy), column(*np.full(truth.shape, 50.0)), column(*np.ones(truth.shape)))
+    target = TriangulationTarget(column(*noisy), column(*np.full(truth.shape, 50.0)), column(*np.ones(truth.shape)))
 
     def pull(far):
         disparity = tf.Variable(column(*np.where(np.arange(4000) % 2, 0.2, far)))
         with tf.GradientTape() as tape:
-            loss = triangulation_loss(disparity, taught)
+            loss = triangulation_loss(disparity, target)
         return tf.reduce_sum(tape.gradient(loss, disparity)[0, 0, ::2, 0])
 
     assert pull(0.0034) < 0 < pull(0.0046)
@@ -75,13 +75,13 @@ def test_coarse_levels_learn_the_weighted_mean():
     along, image = tf.constant([1.0, 0.0]) * tf.ones([1, 8, 8, 1]), 9 * tf.random.stateless_normal([1, 8, 8, 3], (0, 0))
     found = Triangulation(tf.fill([1, 8, 8, 1], 0.5), tf.fill([1, 8, 8, 1], 4.0), tf.zeros([1, 8, 8, 1]), along)
     visible = tf.tensor_scatter_nd_update(tf.ones([1, 8, 8, 1]), [[0, 0, 0, 0]], [0.0])
-    levels = taught_pyramid(found, visible, image)
+    levels = target_pyramid(found, visible, image)
     assert len(levels) == SCALES
     assert levels[0].weight[0, 0, 0, 0] == 0
-    for level, taught in enumerate(levels[1:], 1):
-        np.testing.assert_allclose(taught.parallax, np.full(taught.weight.shape, 0.5), rtol=1e-6)
-        np.testing.assert_allclose(taught.slope, np.full(taught.weight.shape, 4.0), rtol=1e-6)
-        np.testing.assert_allclose(taught.weight[0, 0, 0, 0], 1 - 1 / 4**level, rtol=1e-3)
+    for level, target in enumerate(levels[1:], 1):
+        np.testing.assert_allclose(target.parallax, np.full(target.weight.shape, 0.5), rtol=1e-6)
+        np.testing.assert_allclose(target.slope, np.full(target.weight.shape, 4.0), rtol=1e-6)
+        np.testing.assert_allclose(target.weight[0, 0, 0, 0], 1 - 1 / 4**level, rtol=1e-3)
 
 
 def test_only_depth_learns():
@@ -94,13 +94,13 @@ def test_only_depth_learns():
     motion, camera = tf.Variable(poses), tf.Variable([[[40.0, 0, 31.5], [0, 40, 15.5], [0, 0, 1]]])
     with tf.GradientTape() as tape:
         images = tf.constant(generator.uniform(0, 1, (1, 3, 32, 64, 3)).astype(np.float32))
-        taught = taught_disparities(images, Predictions((disparity,), (flow,), motion, camera))
+        target = triangulation_targets(images, Predictions((disparity,), (flow,), motion, camera))
         of_pairs = tf.reshape(tf.gather(disparity, (0, 1, 1, 2), axis=1), [4, 32, 64, 1])
-        loss = triangulation_loss(of_pairs, taught[0])
+        loss = triangulation_loss(of_pairs, target[0])
     gradient, *none = tape.gradient(loss, [disparity, flow, motion, camera])
     assert none == [None] * 3
     assert np.all(np.isfinite(gradient)) and np.any(gradient.numpy() != 0)
-    assert 0 < np.mean(taught[0].weight.numpy() > 0) < 1
+    assert 0 < np.mean(target[0].weight.numpy() > 0) < 1
 
 
 def test_it_vanishes_at_the_truth_of_a_street_and_rises_with_every_error():
@@ -111,7 +111,7 @@ def test_it_vanishes_at_the_truth_of_a_street_and_rises_with_every_error():
         pair = compare(scene.images, predictions, 0, 0.85)
         found = triangulate(pair.flow, pair.intrinsics, pair.poses)
         disparity = tf.gather(predictions.disparities[0], (0, 1, 1, 2), axis=1)[0]
-        return float(tf.reduce_mean(triangulation_loss(disparity, taught_pyramid(found, scene.static, frames)[0])))
+        return float(tf.reduce_mean(triangulation_loss(disparity, target_pyramid(found, scene.static, frames)[0])))
 
     truth = scene.truth
     bent = tuple(
@@ -132,7 +132,7 @@ def test_it_vanishes_at_the_truth_of_a_street_and_rises_with_every_error():
 def test_its_gradient_holds_the_denominator_and_is_zero_where_nothing_is_known():
     generator = np.random.default_rng(1)
     disparity, parallax, slope, weight = generator.uniform(0.2, 3, (4, 1, 3, 4, 1))
-    taught = Taught(*(tf.constant(x) for x in (parallax, slope, weight)))
+    target = TriangulationTarget(*(tf.constant(x) for x in (parallax, slope, weight)))
 
     def predicted(values):
         relative = weight / (NOISE + parallax) ** 2
@@ -150,8 +150,8 @@ def test_its_gradient_holds_the_denominator_and_is_zero_where_nothing_is_known()
     numeric = [(loss(changed(i, 1e-6)) - loss(changed(i, -1e-6))) / 2e-6 for i in range(disparity.size)]
     variable = tf.Variable(disparity)
     with tf.GradientTape(persistent=True) as tape:
-        value = triangulation_loss(variable, taught)
-        nothing = triangulation_loss(variable, taught._replace(weight=0 * taught.weight))
+        value = triangulation_loss(variable, target)
+        nothing = triangulation_loss(variable, target._replace(weight=0 * target.weight))
     np.testing.assert_allclose(value, [loss(disparity)], rtol=1e-10)
     np.testing.assert_allclose(tape.gradient(value, variable).numpy().ravel(), numeric, atol=1e-7)
     np.testing.assert_array_equal(tape.gradient(nothing, variable), 0)

@@ -7,7 +7,7 @@ import tensorflow as tf
 from glnet_tf.geometry.camera import pixel_grid
 from glnet_tf.geometry.sampling import warp
 from glnet_tf.losses import virtual_motion
-from glnet_tf.losses.virtual_motion import BEYOND, LONGEST, SHORTEST, virtual_motion_loss, virtual_pairs
+from glnet_tf.losses.virtual_motion import BEYOND, MAX_DISTANCE, MIN_DISTANCE, virtual_motion_loss, virtual_pairs
 
 HEIGHT, WIDTH = 64, 160
 
@@ -49,7 +49,7 @@ def test_motions_follow_from_the_seed_and_have_the_lengths_of_driving(images):
     lengths = np.linalg.norm(np.concatenate([p.flow for p in pairs[1:]]), axis=-1).reshape(-1, HEIGHT * WIDTH)
     longest = np.percentile(lengths, 90, axis=1)
     # A rotation adds to what the translation causes, or takes away from it.
-    assert 0.01 * SHORTEST * WIDTH < np.median(longest) < 0.01 * LONGEST * WIDTH
+    assert 0.01 * MIN_DISTANCE * WIDTH < np.median(longest) < 0.01 * MAX_DISTANCE * WIDTH
     assert longest.max() > 3 * longest.min() and np.isfinite(lengths).all()
 
 

@@ -65,7 +65,7 @@ def refiner(model) -> Refiner:
     return Refiner(
         model,
         LossConfig(),
-        # The networks are untrained: nothing is judged.
+        # The networks are untrained: nothing is verified.
         RefinementConfig(iterations=2, harm=1e9, oft_depth_rate=0.005, oft_flow_rate=0.01, oft_pose_rate=1e-4),
         FRAMES,
     )
@@ -158,6 +158,6 @@ def test_what_cannot_be_refined_comes_back_with_the_reason(refiner):
 def test_what_explains_a_frame_apart_worse_is_given_up(refiner, monkeypatch):
     monkeypatch.setattr(refiner, "config", dataclasses.replace(refiner.config, harm=-1.0))
     refined = refiner(moving())
-    assert refined.reasons[0].startswith("judged worse: frames two apart")
+    assert refined.reasons[0].startswith("verified as worse: frames two apart")
     np.testing.assert_array_equal(refined.initial.disparities[0], refined.final.disparities[0])
     assert np.any(refined.initial.disparities[0] != refined.fused.disparities[0])

@@ -11,7 +11,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from glnet_tf.visualization.page import MOST_FRAMES, FrameStrip, Table, chart, path_from_above, write_report
+from glnet_tf.visualization.page import MAX_FRAMES, FrameStrip, Table, chart, path_from_above, write_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 # The page in a frame as narrow as a telephone; what it does is noted where --dump-dom shows it.
@@ -90,4 +90,4 @@ def test_a_strip_stays_bounded_and_even():
     for number in range(500):
         strip.add(str(number), {"frame": np.zeros((2, 2, 3), np.uint8)})
     numbers = np.array([int(frame.name) for frame in strip.frames])
-    assert MOST_FRAMES / 2 <= len(numbers) <= MOST_FRAMES and numbers[0] == 0 and len(set(np.diff(numbers))) == 1
+    assert MAX_FRAMES / 2 <= len(numbers) <= MAX_FRAMES and numbers[0] == 0 and len(set(np.diff(numbers))) == 1

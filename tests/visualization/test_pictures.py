@@ -75,7 +75,7 @@ def test_flat_depth_is_one_colour():
 
 
 def test_larger_errors_are_brighter_up_to_the_largest():
-    brightness = error_picture(np.array([[0.0, 1.0, 2.0, 3.0, 9.0]]), largest=3.0).sum(axis=-1)[0].astype(int)
+    brightness = error_picture(np.array([[0.0, 1.0, 2.0, 3.0, 9.0]]), max_value=3.0).sum(axis=-1)[0].astype(int)
     assert (np.diff(brightness[:4]) > 0).all() and brightness[3] == brightness[4]
 
 

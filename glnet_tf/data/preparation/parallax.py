@@ -240,13 +240,13 @@ def distant_frames(steps: np.ndarray, target: float) -> np.ndarray:
     return np.clip(np.stack([back, forth], axis=1), 1, most)
 
 
-def static_snippets(frames: np.ndarray, steps: np.ndarray, least: float) -> np.ndarray:
+def static_snippets(frames: np.ndarray, steps: np.ndarray, min_parallax: float) -> np.ndarray:
     """Returns which snippets have too little parallax between two neighbours.
 
     Args:
       frames: [S, 3] indices into a scene's frames, see `base.snippet_frames`.
       steps: [F-1] parallax between the scene's consecutive frames, NaN where it is unknown.
-      least: parallax from which the camera counts as moving.
+      min_parallax: parallax from which the camera counts as moving.
 
     Returns:
       [S] bool; one with an unknown parallax is not among them, for its images are judged as they are decoded.
@@ -254,4 +254,4 @@ def static_snippets(frames: np.ndarray, steps: np.ndarray, least: float) -> np.n
     unknown = np.cumsum(np.append(0, np.isnan(steps)))
     travelled = np.cumsum(np.append(0, np.nan_to_num(steps)))
     known = np.diff(unknown[frames], axis=1) == 0
-    return (known & (np.diff(travelled[frames], axis=1) < least)).any(axis=1)
+    return (known & (np.diff(travelled[frames], axis=1) < min_parallax)).any(axis=1)

@@ -82,7 +82,7 @@ def expected_displacement(costs: tf.Tensor, sharpness: tf.Tensor, radius: int) -
     """Returns the displacement (u, v) that similarities speak for, [B, H, W, 2] in pixels of the features.
 
     Args:
-      costs: [B, H, W, (2 radius + 1)^2] from cost_volume; a pixel and its neighbours decide together.
+      costs: [B, H, W, (2 radius + 1)^2] from cost_volume; a pixel and its neighbours resolved_config together.
       sharpness: scalar; the larger, the more the best match decides alone.
       radius: of the window.
     """

@@ -21,7 +21,7 @@ DATA_WINDOW = 5
 # Of the local variance, so that noise in a sky is not amplified to texture.
 VARIANCE_FLOOR = 3e-4
 # Linearised, the images speak for about this many pixels around.
-LARGEST_STEP = 2.0
+MAX_STEP = 2.0
 
 
 def normalised(grey: tf.Tensor) -> tf.Tensor:
@@ -88,8 +88,8 @@ def _minimise(
         right_u, right_v = du + SMOOTHNESS * mean_u, dv + SMOOTHNESS * mean_v
         u, v = d * right_u - b * right_v, a * right_v - b * right_u
         return (
-            tf.clip_by_value(u, u0 - LARGEST_STEP, u0 + LARGEST_STEP),
-            tf.clip_by_value(v, v0 - LARGEST_STEP, v0 + LARGEST_STEP),
+            tf.clip_by_value(u, u0 - MAX_STEP, u0 + MAX_STEP),
+            tf.clip_by_value(v, v0 - MAX_STEP, v0 + MAX_STEP),
         )
 
     return tf.stack(_repeated(swept, (u0, v0), SWEEPS), axis=-1)

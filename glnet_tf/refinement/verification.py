@@ -13,7 +13,7 @@ from glnet_tf.losses.photometric import moments, photometric_distance
 from glnet_tf.structures import Predictions, merge, split
 
 
-class Verdict(NamedTuple):
+class Verification(NamedTuple):
     """How well depth and motion explain frames that are two apart, whose pairs no refinement looks at.
 
     Attributes:
@@ -24,7 +24,7 @@ class Verdict(NamedTuple):
     final: tf.Tensor
 
 
-def judge(images: tf.Tensor, initial: Predictions, final: Predictions, alpha: float) -> Verdict:
+def verify(images: tf.Tensor, initial: Predictions, final: Predictions, alpha: float) -> Verification:
     """Compares predictions before and after refinement by what they say of the frame after the next one, and back.
 
     Depth is refined by the pairs of neighbouring frames. That frame t and frame t + 2 look alike through the depth of
@@ -39,7 +39,7 @@ def judge(images: tf.Tensor, initial: Predictions, final: Predictions, alpha: fl
     both = valid_before * valid_after
     total = tf.reduce_sum(both, axis=[1, 2, 3, 4])
     means = (tf.math.divide_no_nan(tf.reduce_sum(both * x, axis=[1, 2, 3, 4]), total) for x in (before, after))
-    return Verdict(*means)
+    return Verification(*means)
 
 
 def _distances(images: tf.Tensor, predictions: Predictions, alpha: float) -> tuple[tf.Tensor, tf.Tensor]:
