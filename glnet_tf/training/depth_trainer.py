@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import math
 import sys
@@ -28,7 +27,7 @@ from glnet_tf.training.checkpoints import Architecture, Checkpoints, open_run_fo
 from glnet_tf.training.schedule import LearningRate
 from glnet_tf.training.summaries import Summaries
 from glnet_tf.training.targets import Targets, make_targets, target_batches, whole_targets
-from glnet_tf.training.trainer import SCALAR_STEPS, forget_metrics_after, interruption
+from glnet_tf.training.trainer import SCALAR_STEPS, forget_metrics_after, interruption, resolved_config
 from glnet_tf.training.weights import start_from, weights_digest
 
 
@@ -105,9 +104,8 @@ class DepthTrainer:
                 "as --weights, and a folder where its targets are kept"
             )
         self.run_dir, self.data, self.training = Path(run_dir), data, training
-        if model.encoder_weights == "auto":
-            model = dataclasses.replace(model, encoder_weights="imagenet")
-        architecture = Architecture(model, data.image_height, data.image_width, source.cameras, source.shapes)
+        networks = resolved_config(model, source)
+        architecture = Architecture(networks, data.image_height, data.image_width, source.cameras, source.shapes)
         open_run_folder(self.run_dir, architecture)
         tf.keras.utils.set_random_seed(training.seed)
         self.model = architecture.build(weights=False)

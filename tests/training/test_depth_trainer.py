@@ -26,7 +26,7 @@ DATA = DataConfig(
     batch_size=2,
 )
 MODEL = ModelConfig(
-    encoder="efficientnet_lite0", encoder_weights="none", flow_net="matching", camera_net="solved", intrinsics="given"
+    encoder="efficientnet_lite0", encoder_weights="none", flow_net="matching", camera_net="solved", intrinsics="auto"
 )
 
 
@@ -64,6 +64,7 @@ def trainer(folder, teacher: str, steps: int) -> DepthTrainer:
 def test_depth_learns_alone_and_a_resumed_run_is_the_same(taught, tmp_path):
     whole = trainer(tmp_path / "whole", taught, 6)
     flow = [variable.numpy() for variable in whole.model.flow_net.variables]
+    assert whole.model.source_of_intrinsics == "given"
     before = whole.validate()
     assert whole.run() == 6 and whole.validate() < before
     for variable, value in zip(whole.model.flow_net.variables, flow):
