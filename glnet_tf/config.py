@@ -244,10 +244,11 @@ class TrainingConfig(Checked):
         "--format=weights, or another run's folder; empty: encoder_weights",
     )
     teacher: str = setting(
-        "none",
-        "none: all networks learn from the objective; evidence: DepthNet alone learns what the flow of --weights "
-        "proves about single frames, found once and kept in cache_dir",
-        choices=("none", "evidence"),
+        "auto",
+        "evidence: DepthNet alone learns what the flow of --weights proves about single frames, found once and kept in "
+        "cache_dir; none: the networks, and a K that is not given, learn from the objective; auto: evidence where K is "
+        "given and there are weights to start from, else none",
+        choices=("auto", "evidence", "none"),
     )
     steps: int = setting(2000, "training steps in all, resumed ones and virtual_steps included", low=1)
     virtual_steps: int = setting(

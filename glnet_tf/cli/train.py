@@ -67,7 +67,8 @@ def main() -> None:
             validation = open_source(dataclasses.replace(data, street=further), "train")
         elif data.holdout_frames:
             validation = open_source(data, "validation")
-        if training.teacher == "evidence":
+        auto = "evidence" if source.calibrated and training.weights and data.cache_dir else "none"
+        if (auto if training.teacher == "auto" else training.teacher) == "evidence":
             smoothness, scale = loss.depth_smoothness, flags.FLAGS.flow_scale
             DepthTrainer(flags.FLAGS.run_dir, source, validation, data, model, smoothness, training, scale).run()
         else:
