@@ -5,7 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from glnet_tf.geometry.camera import inverse_intrinsics
-from glnet_tf.geometry.layout import separated
+from glnet_tf.geometry.fast_ops import separated
 from glnet_tf.geometry.transform import rotation_of, translation_of
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from glnet_tf.geometry.camera import MIN_DEPTH, focal_and_principal_point, inverse_intrinsics, pixel_grid
-from glnet_tf.geometry.layout import joined
+from glnet_tf.geometry.fast_ops import joined
 from glnet_tf.geometry.transform import rotation_of, translation_of
 from glnet_tf.geometry.visibility import inside
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from glnet_tf.geometry.layout import separated, squared_length
+from glnet_tf.geometry.fast_ops import separated, squared_length
 
 
 def inside(pixels: tf.Tensor, height: int | tf.Tensor, width: int | tf.Tensor) -> tf.Tensor:

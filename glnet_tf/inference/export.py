@@ -13,7 +13,7 @@ import tensorflow as tf
 from glnet_tf.config import LossConfig, RefinementConfig
 from glnet_tf.errors import DataError
 from glnet_tf.files import write_bytes
-from glnet_tf.geometry.layout import plain_operators
+from glnet_tf.geometry.fast_ops import plain_operators
 from glnet_tf.inference.predictions import MIDDLE, assume_intrinsics
 from glnet_tf.losses.objective import loss_weights
 from glnet_tf.models.glnet import GLNet

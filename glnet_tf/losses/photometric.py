@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Callable, NamedTuple
+from typing import NamedTuple
 
 import tensorflow as tf
 
-from glnet_tf.geometry.sampling import channel_mean, window_mean
+from glnet_tf.geometry.fast_ops import channel_mean, similarity_of_means, window_mean
 from glnet_tf.losses.reduction import masked_mean
-
-# Wang et al., Image Quality Assessment, 2004: (0.01 L)^2 and (0.03 L)^2 for images in [0, 1].
-C1 = 0.01**2
-C2 = 0.03**2
 
 
 class Moments(NamedTuple):
@@ -29,36 +25,7 @@ def moments(image: tf.Tensor) -> Moments:
 
 def ssim(a: Moments, b: Moments) -> tf.Tensor:
     """Returns the structural similarity of two images in [0, 1], [B, H - 2, W - 2, C] in [-1, 1]; 1 where equal."""
-    return _ssim(a.mean, b.mean, a.mean_square + b.mean_square, window_mean(a.image * b.image))
-
-
-@tf.custom_gradient
-def _ssim(
-    mean_a: tf.Tensor, mean_b: tf.Tensor, mean_squares: tf.Tensor, mean_product: tf.Tensor
-) -> tuple[tf.Tensor, Callable]:
-    """SSIM = (2 ma mb + C1) (2 cov + C2) / ((ma^2 + mb^2 + C1) (var a + var b + C2)), of the windows' means.
-
-    Its gradient by hand passes over the memory half as often as TensorFlow's own.
-    """
-    product, squares = mean_a * mean_b, tf.square(mean_a) + tf.square(mean_b)
-    luminance, structure = 2 * product + C1, 2 * (mean_product - product) + C2
-    luminances, variances = squares + C1, mean_squares - squares + C2
-    inverse = 1 / (luminances * variances)
-    similarity = luminance * structure * inverse
-
-    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        numerator = 2 * upstream * inverse
-        denominator = upstream * inverse * similarity
-        by_variances = denominator * luminances
-        crossed, direct = numerator * (structure - luminance), 2 * (by_variances - denominator * variances)
-        return (
-            mean_b * crossed + mean_a * direct,
-            mean_a * crossed + mean_b * direct,
-            -by_variances,
-            numerator * luminance,
-        )
-
-    return similarity, gradient
+    return similarity_of_means(a.mean, b.mean, a.mean_square + b.mean_square, window_mean(a.image * b.image))
 
 
 def photometric_distance(a: Moments, b: Moments, alpha: float) -> tf.Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from glnet_tf.geometry.layout import squared_length
+from glnet_tf.geometry.fast_ops import squared_length
 
 
 def masked_mean(values: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Callable, NamedTuple
+from typing import NamedTuple
 
 import tensorflow as tf
+
+from glnet_tf.geometry.fast_ops import column_differences, row_differences
 
 
 class Edges(NamedTuple):
@@ -32,23 +34,8 @@ def edge_aware_smoothness(field: tf.Tensor, edges: Edges) -> tf.Tensor:
     return down + across
 
 
-@tf.custom_gradient
-def _down(planes: tf.Tensor) -> tuple[tf.Tensor, Callable]:
-    """Differences of the rows of [B, C, H, W]; the gradient of slices would pass over the memory twice as often."""
-    return planes[:, :, 1:] - planes[:, :, :-1], lambda g: _padded(g, 1, 0, 0, 0) - _padded(g, 0, 1, 0, 0)
-
-
-@tf.custom_gradient
-def _across(planes: tf.Tensor) -> tuple[tf.Tensor, Callable]:
-    return planes[..., 1:] - planes[..., :-1], lambda g: _padded(g, 0, 0, 1, 0) - _padded(g, 0, 0, 0, 1)
-
-
-def _padded(planes: tf.Tensor, top: int, bottom: int, left: int, right: int) -> tf.Tensor:
-    return tf.pad(planes, [[0, 0], [0, 0], [top, bottom], [left, right]])
-
-
 def _differences(planes: tf.Tensor, axis: int) -> tf.Tensor:
-    return _down(planes) if axis == 2 else _across(planes)
+    return row_differences(planes) if axis == 2 else column_differences(planes)
 
 
 def depth_smoothness(disparity: tf.Tensor, edges: Edges, level: int) -> tf.Tensor:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from glnet_tf.geometry.sampling import window_mean
+from glnet_tf.geometry.fast_ops import window_mean
 from glnet_tf.models.flow.variational import normalised, refined_flow
 from glnet_tf.street.street import Street
 

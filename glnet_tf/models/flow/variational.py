@@ -7,7 +7,8 @@ from typing import Callable
 import tensorflow as tf
 
 from glnet_tf.geometry.camera import pixel_grid
-from glnet_tf.geometry.sampling import warp, window_mean
+from glnet_tf.geometry.fast_ops import window_mean
+from glnet_tf.geometry.sampling import warp
 
 LINEARISATIONS = 3
 SWEEPS = 5
