@@ -73,15 +73,22 @@ def test_noise_of_the_flow_does_not_bring_closer_what_is_far():
 
 def test_coarse_levels_learn_the_weighted_mean():
     along, image = tf.constant([1.0, 0.0]) * tf.ones([1, 8, 8, 1]), 9 * tf.random.stateless_normal([1, 8, 8, 3], (0, 0))
-    found = Triangulation(tf.fill([1, 8, 8, 1], 0.5), tf.fill([1, 8, 8, 1], 4.0), tf.zeros([1, 8, 8, 1]), along)
+    # One pixel of the first four has another parallax, and one without weight a third.
+    values = np.full((1, 8, 8, 1), 0.5, np.float32)
+    values[0, 0, 1], values[0, 0, 0] = 2.5, 100.0
+    found = Triangulation(tf.constant(values), tf.fill([1, 8, 8, 1], 4.0), tf.zeros([1, 8, 8, 1]), along)
     visible = tf.tensor_scatter_nd_update(tf.ones([1, 8, 8, 1]), [[0, 0, 0, 0]], [0.0])
     levels = target_pyramid(found, visible, image)
     assert len(levels) == SCALES
     assert levels[0].weight[0, 0, 0, 0] == 0
     for level, target in enumerate(levels[1:], 1):
-        np.testing.assert_allclose(target.parallax, np.full(target.weight.shape, 0.5), rtol=1e-6)
+        seen = 4**level - 1
+        np.testing.assert_allclose(target.parallax[0, 0, 0, 0], (0.5 * (seen - 1) + 2.5) / seen, rtol=1e-3)
+        np.testing.assert_allclose(
+            target.parallax[0, -1, -1, 0], 0.5 if level < 3 else (0.5 * 62 + 2.5) / 63, rtol=1e-3
+        )
         np.testing.assert_allclose(target.slope, np.full(target.weight.shape, 4.0), rtol=1e-6)
-        np.testing.assert_allclose(target.weight[0, 0, 0, 0], 1 - 1 / 4**level, rtol=1e-3)
+        np.testing.assert_allclose(target.weight[0, 0, 0, 0], seen / 4**level, rtol=1e-3)
 
 
 def test_only_depth_learns():
