@@ -16,6 +16,7 @@ from glnet_tf.losses.objective import LossWeights, compare, loss_weights
 from glnet_tf.losses.reduction import norm
 from glnet_tf.models.glnet import GLNet
 from glnet_tf.models.levels import (
+    disparity_levels,
     evidence_signature,
     finest,
     finest_signature,
@@ -26,7 +27,7 @@ from glnet_tf.models.observation import Observation, Size, make_observe
 from glnet_tf.refinement.history import History
 from glnet_tf.refinement.oft import make_output_refinement
 from glnet_tf.refinement.pft import ParameterRefinement, restored_weights
-from glnet_tf.refinement.verification import verify
+from glnet_tf.refinement.verification import Verification, verify
 from glnet_tf.structures import FRAMES, Predictions, Snippet, merge, ordered_pairs, snippet_signature, split
 
 # Below this mean length of the flow, pixels, the camera counts as static; below this mean difference between
@@ -120,7 +121,7 @@ class Refiner:
             autograph=False,
         )
         self._verify = tf.function(
-            lambda images, initial, final: verify(images, initial, final, loss.alpha),
+            lambda images, initial, final: verify(images, initial, final, loss.alpha, config.harm),
             input_signature=[signature.images, *[finest_signature(signature)] * 2],
             autograph=False,
         )
@@ -172,10 +173,14 @@ class Refiner:
                 final = _inserted(initial, after, chosen)
             for row, good in zip(chosen, finite):
                 reasons[row] = "" if good else "the objective is not finite"
-            for row, reason in self._harm(seen.snippet.images, initial, final).items():
-                reasons[row] = reasons[row] or reason
+            regions = final
+            if seen.snippet.images.shape[1] >= FRAMES:
+                verified = self._verify(seen.snippet.images, finest(initial), finest(final))
+                for row in chosen:
+                    reasons[row] = reasons[row] or self._harm(verified, row)
+                regions = final._replace(disparities=disparity_levels(verified.disparity))
             kept = [i for i in chosen if not reasons[i]]
-            final = _inserted(initial, _rows(final, kept), kept)
+            final = _inserted(initial, _rows(regions, kept), kept)
         flow = seen.flow
         if kept:
             of_kept = self._fused_flow(*(_rows(x, kept) for x in (flow, finest(final))))
@@ -186,17 +191,12 @@ class Refiner:
             initial, final, fusion, tuned if both else None, flow, seen.confidence, moving, pft, oft, tuple(reasons)
         )
 
-    def _harm(self, images: tf.Tensor, initial: Predictions, final: Predictions) -> dict[int, str]:
-        """Why members of a batch are better left as predicted, by their number; see refinement.verification."""
-        if images.shape[1] < FRAMES:
-            return {}
-        errors = self._verify(images, finest(initial), finest(final))
-        rows = enumerate(zip(errors.initial.numpy(), errors.final.numpy()))
-        return {
-            row: f"verified as worse: frames two apart look alike to {after:.4f} through it, {before:.4f} before"
-            for row, (before, after) in rows
-            if after > before * (1 + self.config.harm)
-        }
+    def _harm(self, verified: Verification, row: int) -> str:
+        """Why a member of a batch is better left as predicted, empty if it is not."""
+        before, after = float(verified.initial[row]), float(verified.final[row])
+        if after <= before * (1 + self.config.harm):
+            return ""
+        return f"verified as worse: frames two apart look alike to {after:.4f} through it, {before:.4f} before"
 
     def _parameters_refined(
         self, pft: ParameterRefinement, seen: Observation

@@ -12,19 +12,26 @@ from glnet_tf.geometry.transform import inverse
 from glnet_tf.losses.photometric import moments, photometric_distance
 from glnet_tf.structures import Predictions, merge, split
 
+# Regions of this many pixels keep the predicted depth where the refined one explains them worse; the border between is
+# as wide as BLEND; a region in which fewer pixels than this share are compared keeps the refined depth.
+REGION, BLEND, MIN_SHARE = 65, 9, 0.2
+
 
 class Verification(NamedTuple):
     """How well depth and motion explain frames that are two apart, whose pairs no refinement looks at.
 
     Attributes:
       initial, final: [B] mean photometric distance where both predictions see a match.
+      disparity: [B, F, H, W, 1] inverse depth of the final predictions, but of the initial ones, in the scale of the
+        final, in regions that those explain better.
     """
 
     initial: tf.Tensor
     final: tf.Tensor
+    disparity: tf.Tensor
 
 
-def verify(images: tf.Tensor, initial: Predictions, final: Predictions, alpha: float) -> Verification:
+def verify(images: tf.Tensor, initial: Predictions, final: Predictions, alpha: float, harm: float) -> Verification:
     """Compares predictions before and after refinement by what they say of the frame after the next one, and back.
 
     Depth is refined by the pairs of neighbouring frames. That frame t and frame t + 2 look alike through the depth of
@@ -34,12 +41,28 @@ def verify(images: tf.Tensor, initial: Predictions, final: Predictions, alpha: f
       images: [B, F, H, W, 3].
       initial, final: of them; the finest level is enough.
       alpha: share of SSIM in the photometric distance.
+      harm: share by which a region may be explained worse.
     """
     (before, valid_before), (after, valid_after) = (_distances(images, x, alpha) for x in (initial, final))
     both = valid_before * valid_after
     total = tf.reduce_sum(both, axis=[1, 2, 3, 4])
-    means = (tf.math.divide_no_nan(tf.reduce_sum(both * x, axis=[1, 2, 3, 4]), total) for x in (before, after))
-    return Verification(*means)
+    mean_before, mean_after = (
+        tf.math.divide_no_nan(tf.reduce_sum(both * x, axis=[1, 2, 3, 4]), total) for x in (before, after)
+    )
+
+    def of_frames(maps: tf.Tensor) -> tf.Tensor:
+        """Sums over each frame's pairs, and means over regions: [B * F, H, W, 1]."""
+        onwards, back = tf.split(maps, 2, axis=1)
+        sides = [[0, 0], [0, 2], *[[0, 0]] * 3], [[0, 0], [2, 0], *[[0, 0]] * 3]
+        summed = tf.add_n([tf.pad(x, padding) for x, padding in zip((onwards, back), sides)])
+        return tf.nn.avg_pool2d(merge(summed), REGION, 1, "SAME")
+
+    worse = of_frames(both * after) > (1 + harm) * of_frames(both * before)
+    worse &= of_frames(both) > MIN_SHARE
+    reverted = split(tf.nn.avg_pool2d(tf.cast(worse, tf.float32), BLEND, 1, "SAME"), images.shape[1])
+    change = tf.math.log(final.disparities[0] / initial.disparities[0])
+    own = change - tf.reduce_mean(change, axis=[2, 3], keepdims=True)
+    return Verification(mean_before, mean_after, final.disparities[0] * tf.exp(-reverted * own))
 
 
 def _distances(images: tf.Tensor, predictions: Predictions, alpha: float) -> tuple[tf.Tensor, tf.Tensor]:
