@@ -50,7 +50,7 @@ def main() -> None:
         data = dataclasses.replace(data, dataset="video", data_dir=flags.FLAGS.video)
     # TensorFlow takes seconds to import: only once the flags are known to be right.
     from glnet_tf.data.sources import open_source
-    from glnet_tf.files import make_folder
+    from glnet_tf.files import locked, make_folder
     from glnet_tf.inference.adaptation import adapt
     from glnet_tf.inference.refining import refine_source
     from glnet_tf.inference.task import Task
@@ -71,7 +71,8 @@ def main() -> None:
     if Path(weights).exists():
         weights = str(Path(weights).resolve())
     task = Task(weights, model, architecture, source, indices, data, loss, config)
-    if config.epochs:
-        adapt(task, folder / "adapted")
     refine = refine_source if config.window == FRAMES else refine_video
-    print(refine(task, folder))
+    with locked(folder):
+        if config.epochs:
+            adapt(task, folder / "adapted")
+        print(refine(task, folder))

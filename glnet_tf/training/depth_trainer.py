@@ -17,6 +17,7 @@ from tqdm import tqdm
 from glnet_tf.config import DataConfig, ModelConfig, TrainingConfig
 from glnet_tf.data.source import Source
 from glnet_tf.errors import ConfigError, NonFiniteLossError
+from glnet_tf.files import locked
 from glnet_tf.geometry.evidence import Evidence
 from glnet_tf.losses.evidence import evidence_loss
 from glnet_tf.losses.smoothness import depth_smoothness, edge_weights
@@ -140,6 +141,7 @@ class DepthTrainer:
         first, stopped = int(self.step), False
         forget_metrics_after(self.run_dir / "metrics.jsonl", first)
         with (
+            locked(self.run_dir),
             interruption() as interrupted,
             contextlib.closing(Summaries(str(self.run_dir))) as summaries,
             open(self.run_dir / "metrics.jsonl", "a") as log,

@@ -21,7 +21,7 @@ from glnet_tf.config import DataConfig, LossConfig, ModelConfig, TrainingConfig
 from glnet_tf.data.pipeline import WHOLE, missing_positions, stream
 from glnet_tf.data.source import Source
 from glnet_tf.errors import ConfigError, NonFiniteLossError
-from glnet_tf.files import read_json_lines, write_bytes
+from glnet_tf.files import locked, read_json_lines, write_bytes
 from glnet_tf.geometry.camera import focal_and_principal_point
 from glnet_tf.losses.objective import loss_weights
 from glnet_tf.models.glnet import make_predict
@@ -161,6 +161,7 @@ class Trainer:
         # Whoever is not the chief reports nothing.
         reports = contextlib.nullcontext(str(self.run_dir)) if chief else tempfile.TemporaryDirectory()
         with (
+            locked(self.run_dir) if chief else contextlib.nullcontext(),
             interruption() as interrupted,
             reports as folder,
             contextlib.closing(Summaries(folder)) as summaries,
@@ -289,7 +290,8 @@ SCALAR_STEPS = 10
 def forget_metrics_after(path: Path, step: int) -> None:
     """Takes the lines of steps that no checkpoint holds out of metrics.jsonl: they will be made again."""
     lines = [json.dumps(line) + "\n" for line in read_json_lines(path) if line["step"] <= step]
-    write_bytes(path, "".join(lines).encode())
+    if path.exists():
+        write_bytes(path, "".join(lines).encode())
 
 
 @contextlib.contextmanager

@@ -18,7 +18,8 @@ from paper import PAPER_LOSS, PAPER_MODEL, PAPER_TRAINING
 
 from glnet_tf.config import DataConfig, StreetConfig, TrainingConfig
 from glnet_tf.data.sources import open_source
-from glnet_tf.errors import CheckpointError, ConfigError, NonFiniteLossError
+from glnet_tf.errors import CheckpointError, ConfigError, DataError, NonFiniteLossError
+from glnet_tf.files import locked
 from glnet_tf.training import trainer as trainer_module
 from glnet_tf.training.schedule import FINAL_RATE, LearningRate, two_branch_weight
 from glnet_tf.training.trainer import Trainer
@@ -131,6 +132,13 @@ def test_sigterm_saves_and_ends_cleanly(tmp_path):
     assert process.returncode == 0, stderr
     assert "the same command goes on" in stderr
     assert tf.train.latest_checkpoint(str(tmp_path / "latest")) is not None
+
+
+def test_a_run_folder_belongs_to_one_process(tmp_path, street):
+    trainer = make(tmp_path / "run", street)
+    with locked(tmp_path / "run"), pytest.raises(DataError, match="another process is writing there"):
+        trainer.run()
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
 def test_another_architecture_is_refused_and_nothing_is_touched(uninterrupted, street):
