@@ -102,7 +102,7 @@ def read_json(file: Path, expected: str = "JSON") -> Any:
 def read_json_lines(file: Path) -> list[Any]:
     """Returns the values of a file with one of them a line, none if it is not there.
 
-    A last line that was cut short is taken out of the file, and said to be: what it stood for is done again.
+    A last line that was cut short is taken out of the file, with a warning: what it stood for is done again.
 
     Raises:
       DataError: another line is damaged.

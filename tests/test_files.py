@@ -1,4 +1,4 @@
-"""Files are whole or not there, nobody's link is followed, and what is damaged is said in one line."""
+"""Files are whole or not there, nobody's link is followed, and damage is one line that names the file."""
 
 from __future__ import annotations
 

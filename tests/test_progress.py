@@ -15,5 +15,5 @@ def test_the_first_steps_forecast_the_rest(monkeypatch, capsys):
             now[0] += 30.0 if number < 2 else 1.5
             forecast.step()
             bar.update()
-    said = [line for line in capsys.readouterr().err.splitlines() if "a step" in line]
-    assert len(said) == 1 and "1.50 s a step: about 15 min for the steps that remain" in said[0]
+    forecasts = [line for line in capsys.readouterr().err.splitlines() if "a step" in line]
+    assert len(forecasts) == 1 and "1.50 s a step: about 15 min for the steps that remain" in forecasts[0]

@@ -13,7 +13,7 @@ from glnet_tf.errors import ConfigError
 define(REFINEMENT_LOSS, RefinementConfig)
 define_model()
 flags.DEFINE_string("output_dir", "", "folder for the files; for a SavedModel it must not exist yet")
-flags.DEFINE_string("licence", "", "weights: what users are told when they load the file")
+flags.DEFINE_string("licence", "", "weights: notice that is printed when the file is loaded")
 flags.DEFINE_bool("free_size", False, "saved_model: images of any size in multiples of 32, not the run's own only")
 flags.DEFINE_enum(
     "format",

@@ -106,11 +106,11 @@ def test_flow_is_rigid_only_where_it_is_no_match_and_nothing_moves():
     rigid = flow + [1, 0]  # by a depth that is wrong by a quarter: nothing moves
     opposite = -flow
     flow[0, 20:24, 20:24] = 9, 3  # no match
-    said = fused_flow(*(tf.constant(x, tf.float32) for x in (flow, opposite, GRID + rigid)))[0].numpy()
-    np.testing.assert_allclose(said[20:24, 20:24], rigid[0, 20:24, 20:24], atol=1e-6)
-    said[20:24, 20:24] = flow[0, 20:24, 20:24]
-    np.testing.assert_allclose(said[:, :92], flow[0, :, :92], atol=1e-5)
-    np.testing.assert_allclose(said[:, 92:], rigid[0, :, 92:], atol=1e-5)  # leads out of the image
+    result = fused_flow(*(tf.constant(x, tf.float32) for x in (flow, opposite, GRID + rigid)))[0].numpy()
+    np.testing.assert_allclose(result[20:24, 20:24], rigid[0, 20:24, 20:24], atol=1e-6)
+    result[20:24, 20:24] = flow[0, 20:24, 20:24]
+    np.testing.assert_allclose(result[:, :92], flow[0, :, :92], atol=1e-5)
+    np.testing.assert_allclose(result[:, 92:], rigid[0, :, 92:], atol=1e-5)  # leads out of the image
 
 
 def test_flow_is_kept_inside_an_object_that_moves_by_itself():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -24,10 +25,10 @@ def test_the_python_of_the_readme(tmp_path, monkeypatch):
     movie.close()
     (block,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     # Every line that only names a field is kept, with what the README says of it.
-    code = re.sub(r"^    frame\.(\w+)  # (.*)$", r"    said.append(('\1', frame.\1, '''\2'''))", block, flags=re.M)
-    said: list[tuple[str, np.ndarray | None, str]] = []
-    exec(code, {"said": said})
-    assert len(said) == 6 * FRAMES
-    for name, value, words in said:
-        shape = eval(re.match(r"\[.*?\]", words).group().replace("H", str(HEIGHT)).replace("W", str(WIDTH)))
+    code = re.sub(r"^    frame\.(\w+)  # (.*)$", r"    fields.append(('\1', frame.\1, '''\2'''))", block, flags=re.M)
+    fields: list[tuple[str, np.ndarray | None, str]] = []
+    exec(code, {"fields": fields})
+    assert len(fields) == 6 * FRAMES
+    for name, value, words in fields:
+        shape = json.loads(re.match(r"\[.*?\]", words).group().replace("H", str(HEIGHT)).replace("W", str(WIDTH)))
         assert (value is None and "None for the last" in words) or list(value.shape) == shape, name
