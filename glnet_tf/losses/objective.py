@@ -209,7 +209,9 @@ def level_terms(
         ),
         structure=structure_loss(pair.rigid, pair.sampled_depth, pair.rigid_visible * rigid_mask),
         epipolar=epipolar_loss(grid, pair.flow_pixels, *camera, epipolar_mask, config.epipolar_distance),
-        depth_smoothness=depth_smoothness(merge(predictions.disparities[level]), edges, level),
+        depth_smoothness=depth_smoothness(
+            merge(predictions.disparities[level]), edges, level, config.depth_smoothness_order
+        ),
         flow_smoothness=flow_smoothness(pair.flow, edges_a, level),
         consistency=consistency_loss(pair.flow, pair.returned_flow, pair.flow_visible),
         triangulation=(

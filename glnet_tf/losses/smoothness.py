@@ -38,10 +38,33 @@ def _differences(planes: tf.Tensor, axis: int) -> tf.Tensor:
     return row_differences(planes) if axis == 2 else column_differences(planes)
 
 
-def depth_smoothness(disparity: tf.Tensor, edges: Edges, level: int) -> tf.Tensor:
-    """Returns the smoothness, [B], of inverse depth, [B, H, W, 1], over its mean, divided by 2^s."""
-    mean = tf.reduce_mean(disparity, axis=[1, 2, 3], keepdims=True)
-    return edge_aware_smoothness(disparity / mean, edges) / 2**level
+def edge_aware_curvature(field: tf.Tensor, edges: Edges) -> tf.Tensor:
+    """Returns the mean of |d d field| along x, plus the same along y, [B]; field: [B, H, W, C].
+
+    Each second difference counts by the weights of both first differences in it. Zero where the field is linear in the pixel.
+    """
+    planes = tf.transpose(field, [0, 3, 1, 2])
+    weights = edges.down[:, :, 1:] * edges.down[:, :, :-1], edges.across[..., 1:] * edges.across[..., :-1]
+    down, across = (
+        tf.reduce_mean(tf.abs(_differences(_differences(planes, axis), axis)) * weight, axis=[1, 2, 3])
+        for axis, weight in zip((2, 3), weights)
+    )
+    return down + across
+
+
+def depth_smoothness(disparity: tf.Tensor, edges: Edges, level: int, order: int = 1) -> tf.Tensor:
+    """Returns the smoothness, [B], of inverse depth, [B, H, W, 1], over its mean, divided by 2^s.
+
+    Args:
+      disparity: inverse depth.
+      edges: of the image at this level.
+      level: s.
+      order: 1, the paper's, which is least where all depth is the same; 2 (not in the paper), zero on planes, whose inverse depth
+        is linear in the pixel.
+    """
+    relative = disparity / tf.reduce_mean(disparity, axis=[1, 2, 3], keepdims=True)
+    roughness = edge_aware_smoothness if order == 1 else edge_aware_curvature
+    return roughness(relative, edges) / 2**level
 
 
 def flow_smoothness(flow: tf.Tensor, edges: Edges, level: int) -> tf.Tensor:

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from glnet_tf.losses.smoothness import depth_smoothness, edge_aware_smoothness, edge_weights, flow_smoothness
+from glnet_tf.losses.smoothness import (
+    depth_smoothness,
+    edge_aware_curvature,
+    edge_aware_smoothness,
+    edge_weights,
+    flow_smoothness,
+)
 
 FLAT = tf.zeros([1, 4, 5, 3], tf.float64)
 
@@ -57,6 +63,25 @@ def test_depth_smoothness_is_relative_to_the_mean_of_each_image():
     np.testing.assert_allclose(depth_smoothness(two, edge_weights(tf.concat([FLAT, FLAT], axis=0)), 0), 1 / 3)
 
 
+def test_second_order_knows_planes():
+    """Zero for inverse depth that is linear in the pixel, whose first order is not; a kink of 3 in one of 4 x 3 columns by hand."""
+    plane = ramp(0.5, -0.25) + 2.0
+    assert depth_smoothness(plane, edge_weights(FLAT), 0) > 0.25
+    np.testing.assert_allclose(depth_smoothness(plane, edge_weights(FLAT), 0, order=2), 0, atol=1e-15)
+    kink = np.maximum(ramp(3.0, 0.0) - 6.0, 0.0) + 1.0  # 1 1 1 4 7, mean 2.8
+    np.testing.assert_allclose(depth_smoothness(tf.constant(kink), edge_weights(FLAT), 2, order=2), 3 / 3 / 2.8 / 4)
+
+
+def test_second_order_counts_by_both_edges_that_it_spans():
+    kink, image = np.maximum(ramp(3.0, 0.0) - 6.0, 0.0), np.zeros((1, 4, 5, 3))
+    image[:, :, 3:] = 2.0  # an edge between columns 2 and 3; the kink spans columns 1 to 3
+    weighted = edge_aware_curvature(tf.constant(kink), edge_weights(tf.constant(image)))
+    np.testing.assert_allclose(weighted, np.exp(-2.0) * 3 / 3)
+    image[:] = 0
+    image[:, :, 4:] = 2.0
+    np.testing.assert_allclose(edge_aware_curvature(tf.constant(kink), edge_weights(tf.constant(image))), 3 / 3)
+
+
 @pytest.mark.parametrize("level", [0, 1, 2, 3])
 def test_levels_are_divided_by_two_to_the_level(level):
     np.testing.assert_allclose(flow_smoothness(ramp(1.0, 0.0), edge_weights(FLAT), level), 1 / 2**level)
@@ -73,3 +98,4 @@ def test_gradients(check_gradients):
     image = tf.constant(random(1, 3))
     check_gradients(lambda f: flow_smoothness(f, edge_weights(image), 1), random(2, 2))
     check_gradients(lambda d: depth_smoothness(d, edge_weights(image), 1), random(3, 1))
+    check_gradients(lambda d: depth_smoothness(d, edge_weights(image), 1, order=2), random(4, 1))
