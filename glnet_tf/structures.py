@@ -78,23 +78,23 @@ def snippet_signature(height: int | None, width: int | None, frames: int = FRAME
 
 
 class GroundTruth(NamedTuple):
-    """What a source knows about a snippet's middle frame; zeros where it knows nothing.
+    """What a source knows about a snippet's middle frame, in NumPy and at its own size; None: nothing.
 
     Attributes:
-      depth: [B, H, W, 1] depth z of frame t in metres, 0 where there is none.
-      flow: [B, H, W, 2] flow (u, v) in pixels from frame t to frame t+1.
-      flow_valid: [B, H, W, 1] 1 where `flow` is known.
-      visible: [B, H, W, 1] 1 where `flow` is known and leads to a point that frame t+1 shows.
-      moving: [B, H, W, 1] 1 on independently moving objects of frame t.
-      poses: [B, 2, 4, 4] T from camera t-1 to t and from camera t to t+1 (metres); all zeros when unknown.
+      depth: [H, W] depth z of frame t in metres, 0 where there is none.
+      flow: [H, W, 2] flow (u, v) in pixels from frame t to frame t+1.
+      flow_valid: [H, W] bool, where `flow` is known.
+      visible: [H, W] bool, where `flow` is known and leads to a point that frame t+1 shows.
+      moving: [H, W] bool, on independently moving objects of frame t.
+      poses: [2, 4, 4] T from camera t-1 to t and from camera t to t+1 (metres).
     """
 
-    depth: tf.Tensor
-    flow: tf.Tensor
-    flow_valid: tf.Tensor
-    visible: tf.Tensor
-    moving: tf.Tensor
-    poses: tf.Tensor
+    depth: np.ndarray | None = None
+    flow: np.ndarray | None = None
+    flow_valid: np.ndarray | None = None
+    visible: np.ndarray | None = None
+    moving: np.ndarray | None = None
+    poses: np.ndarray | None = None
 
 
 class Predictions(NamedTuple):
@@ -150,34 +150,50 @@ class FramePrediction(NamedTuple):
     Attributes:
       image: [H, W, 3] uint8 RGB.
       disparity: [H, W] inverse depth.
-      initial_disparity: [H, W] that before refinement, brought to the same median; None if nothing was to be refined.
-      flow: [H, W, 2] to the next frame, pixels; None for the last one.
       confidence: [H, W] how much of the depth is proved by the motion, from 0, the network's word alone, to 1.
+      flow: [H, W, 2] to the next frame, pixels; None for the last one.
       moving: [H, W] bool, where flow and rigid flow disagree: the object moves by itself; None for the last frame.
+      motion: [4, 4] T from this camera to the next frame's; None for the last one.
       pose: [4, 4] camera to world; the world is the first frame's camera.
       intrinsics: [3, 3] K in pixels.
       reason: why its window was not refined; empty if it was, or was not to be.
+      initial: what was predicted before refinement, in the same scale; None if nothing was to be refined.
     """
 
     image: np.ndarray
     disparity: np.ndarray
-    initial_disparity: np.ndarray | None
     confidence: np.ndarray
     flow: np.ndarray | None
     moving: np.ndarray | None
+    motion: np.ndarray | None
     pose: np.ndarray
     intrinsics: np.ndarray
-    reason: str
+    reason: str = ""
+    initial: FramePrediction | None = None
 
     @property
     def depth(self) -> np.ndarray:
         """[H, W] depth z."""
         return 1 / self.disparity
 
+    @property
+    def next_pose(self) -> np.ndarray:
+        """[4, 4] camera to world of the next frame; of this one, if it is the last."""
+        return self.pose if self.motion is None else self.pose @ np.linalg.inv(self.motion)
+
 
 def rescaled(frame: FramePrediction, scale: float) -> FramePrediction:
     """Returns a prediction whose lengths are multiplied by `scale`."""
-    pose = frame.pose.copy()
-    pose[:3, 3] *= scale
-    initial = None if frame.initial_disparity is None else frame.initial_disparity / scale
-    return frame._replace(disparity=frame.disparity / scale, initial_disparity=initial, pose=pose)
+    return frame._replace(
+        disparity=frame.disparity / scale,
+        motion=None if frame.motion is None else rescaled_motion(frame.motion, scale),
+        pose=rescaled_motion(frame.pose, scale),
+        initial=None if frame.initial is None else rescaled(frame.initial, scale),
+    )
+
+
+def rescaled_motion(motion: np.ndarray, scale: float) -> np.ndarray:
+    """Returns motions or poses, [..., 4, 4], whose translation is multiplied by `scale`."""
+    scaled = motion.copy()
+    scaled[..., :3, 3] *= scale
+    return scaled

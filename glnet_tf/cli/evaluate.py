@@ -46,7 +46,7 @@ def main() -> None:
     from glnet_tf.data.sources import open_source
     from glnet_tf.evaluation.protocols import evaluate
     from glnet_tf.files import write_bytes, write_json
-    from glnet_tf.inference.predictions import ModelPredictions
+    from glnet_tf.inference.predictor import Predictor
     from glnet_tf.metrics.trajectory import aligned_trajectory
     from glnet_tf.visualization.plots import write_trajectory_plot
 
@@ -60,7 +60,7 @@ def main() -> None:
     every = range(0, len(source), flags.FLAGS.every)
     indices = [index for index in every if labels is None or source.label(index) in labels]
     refinement = config_from_flags(RefinementConfig)
-    model = ModelPredictions(weights, config_from_flags(LossConfig), refinement) if weights else None
+    model = Predictor(weights, refinement, config_from_flags(LossConfig)) if weights else None
     report = evaluate(source, indices, config, data, model)
     if weights:
         report.protocol.update(weights=weights, refined=refinement.refine)

@@ -10,6 +10,7 @@ import signal
 import sys
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 from absl import app, flags
@@ -60,13 +61,14 @@ def define_model(default: str = "") -> None:
 
 
 def chosen_model() -> str:
-    """Returns the place of the model that the flags name, see training.weights.load_model."""
+    """Returns the model that the flags name, see training.weights.load_model: a name, or an absolute path."""
     run_dir, weights = flags.FLAGS.run_dir, flags.FLAGS.weights
     if run_dir and flags.FLAGS["weights"].using_default_value:
-        return run_dir
+        weights = ""
     if bool(run_dir) == bool(weights):
         raise ConfigError(f"--run_dir={run_dir} --weights={weights}: expected one of the two")
-    return run_dir or weights
+    model = run_dir or weights
+    return str(Path(model).resolve()) if Path(model).exists() else model
 
 
 def config_from_flags(config: type[Config], values: flags.FlagValues = flags.FLAGS) -> Config:

@@ -3,16 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
-import shutil
-import sys
-import time
-from collections import deque
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 from absl import flags
 
 from glnet_tf.cli.flagging import chosen_model, config_from_flags, define, define_model
@@ -21,7 +14,6 @@ from glnet_tf.errors import ConfigError
 from glnet_tf.progress import shard_of
 
 if TYPE_CHECKING:
-    from glnet_tf.data.frames import Frames
     from glnet_tf.inference.predictor import Predictor
 
 define(REFINEMENT_LOSS, RefinementConfig)
@@ -34,7 +26,7 @@ flags.DEFINE_string(
 flags.DEFINE_string(
     "output_dir",
     "",
-    "folder for the results: empty, or for a list, with a folder for each input; those there already are kept",
+    "folder for the results, of a list with a folder for each input; the same command goes on where it was interrupted",
 )
 flags.DEFINE_string("shard", "0/1", "i/n: of a list's inputs every n-th from number i on, for n machines; i from 0")
 flags.DEFINE_integer("max_frames", 0, "frames after which to stop; 0: all", lower_bound=0)
@@ -82,11 +74,6 @@ def main() -> None:
     weights = chosen_model()
     if flags.FLAGS.scale and flags.FLAGS.camera_height:
         raise ConfigError("--scale and --camera_height: expected one of them; either says what a metre is")
-    folder, file = Path(flags.FLAGS.output_dir), flags.FLAGS.intrinsics_file
-    listed = flags.FLAGS.input.endswith(".txt")
-    if not listed and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"--output_dir={folder}: expected a new or empty folder; choose another, or empty it")
-    inputs = shard_of(read_list(Path(flags.FLAGS.input)), flags.FLAGS.shard) if listed else []
     loss, config = config_from_flags(LossConfig), config_from_flags(RefinementConfig)
     if config.epochs or config.policy == "sequence":
         raise ConfigError(
@@ -97,21 +84,15 @@ def main() -> None:
     from glnet_tf.data.frames import Frames
     from glnet_tf.inference.predictor import Predictor
 
-    most = flags.FLAGS.max_frames
-    frames = None if listed else Frames(flags.FLAGS.input, most)
+    listed, file = flags.FLAGS.input.endswith(".txt"), flags.FLAGS.intrinsics_file
+    inputs = read_list(Path(flags.FLAGS.input)) if listed else [("", flags.FLAGS.input)]
+    if not listed:
+        Frames(flags.FLAGS.input)  # What is wrong with it is said before the model is loaded.
     intrinsics = read_intrinsics(Path(file)) if file else None
     predictor = Predictor(weights, config, loss, intrinsics, flags.FLAGS.target_parallax)
-    if frames:
-        predict(predictor, frames, folder)
-    for name, place in inputs:
-        if (folder / name).exists():
-            print(f"{folder / name}: there already")
-            continue
-        unfinished = folder / f"{name}.unfinished"
-        shutil.rmtree(unfinished, ignore_errors=True)
-        if not predict(predictor, Frames(place, most), unfinished):
+    for name, place in shard_of(inputs, flags.FLAGS.shard):
+        if not predict(predictor, weights, place, Path(flags.FLAGS.output_dir) / name):
             break
-        unfinished.rename(folder / name)
 
 
 def read_list(file: Path) -> list[tuple[str, str]]:
@@ -123,44 +104,30 @@ def read_list(file: Path) -> list[tuple[str, str]]:
     return [(f"{number:04}-{Path(place).stem}", place) for number, place in enumerate(places)]
 
 
-def predict(predictor: Predictor, frames: Frames, folder: Path) -> bool:
-    """Writes what is predicted for frames to a folder; returns False if it was interrupted."""
+def predict(predictor: Predictor, weights: str, place: str, folder: Path) -> bool:
+    """Writes what is predicted for an input, from where it was interrupted; returns False if it was again."""
+    from glnet_tf.data.frames import Frames
+    from glnet_tf.files import read_json
     from glnet_tf.inference.metric_scale import Metres
-    from glnet_tf.inference.written import Pictures, PredictionFolder
-    from glnet_tf.progress import progress_bar
+    from glnet_tf.inference.refine import predict_video
+    from glnet_tf.inference.result_folder import ResultFolder
 
-    config = predictor.refinement
-    metres = Metres(flags.FLAGS.scale, flags.FLAGS.camera_height)
-    written = PredictionFolder(folder, frames.fps, flags.FLAGS.cloud_confidence)
-    pictures, names, remarks = Pictures(), deque[str](), []
-
-    def images() -> Iterator[np.ndarray]:
-        for name, image in frames:
-            names.append(name)
-            yield image
-
-    started = time.monotonic()
-    try:
-        with progress_bar(frames.count, "predicting", "frame") as bar:
-            for frame in metres.applied(predictor.predict(images())):
-                written.add(names.popleft(), frame, pictures.draw(frame), metres.known)
-                bar.update()
-    except KeyboardInterrupt:
-        remarks.append(f"interrupted after {len(written.poses)} frames")
-    finally:
-        seconds = time.monotonic() - started
-        notes = {
-            "input": frames.place,
-            "command": shlex.join(["python", *sys.argv]),
-            "refinement": dataclasses.asdict(config) if config.refine != "none" else None,
-            "seconds": round(seconds, 1),
-            "remarks": [*frames.remarks, *remarks],
-            **metres.notes(),
-        }
-        written.close(notes)
-    for remark in [*frames.remarks, *remarks]:
-        print(f"warning: {remark}", file=sys.stderr)
-    count = len(written.poses)
-    print(f"{count} frames in {seconds:.1f} s ({count / seconds:.2f} a second); lengths: {metres.notes()['unit']}")
+    frames = Frames(place, flags.FLAGS.max_frames)
+    named = ("max_frames", "target_parallax", "scale", "camera_height")
+    settings = {
+        "input": str(Path(place).resolve()) if Path(place).exists() else place,
+        "weights": weights,
+        "K": None if predictor.intrinsics is None else predictor.intrinsics.tolist(),
+        **{name: flags.FLAGS[name].value for name in named},
+        **dataclasses.asdict(predictor.loss),
+        **dataclasses.asdict(predictor.refinement),
+    }
+    with ResultFolder(folder, settings) as results:
+        note = folder / "prediction.json"
+        if note.exists() and read_json(note)["complete"]:
+            print(f"{folder}: there already")
+            return True
+        metres = Metres(flags.FLAGS.scale, flags.FLAGS.camera_height)
+        complete = predict_video(predictor, frames, results, metres, flags.FLAGS.cloud_confidence)
     print(f"results: {folder}; to look at: {folder / 'report.html'}")
-    return not remarks
+    return complete

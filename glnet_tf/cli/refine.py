@@ -50,29 +50,25 @@ def main() -> None:
         data = dataclasses.replace(data, dataset="video", data_dir=flags.FLAGS.video)
     # TensorFlow takes seconds to import: only once the flags are known to be right.
     from glnet_tf.data.sources import open_source
-    from glnet_tf.files import locked, make_folder
     from glnet_tf.inference.adaptation import adapt
-    from glnet_tf.inference.refining import refine_source
-    from glnet_tf.inference.task import Task
-    from glnet_tf.inference.video import refine_video
-    from glnet_tf.structures import FRAMES
-    from glnet_tf.training.weights import load_model
+    from glnet_tf.inference.predictor import Predictor
+    from glnet_tf.inference.refine import predict_data_set
+    from glnet_tf.inference.result_folder import ResultFolder
+    from glnet_tf.inference.snippets import SnippetReader
 
-    model, architecture = load_model(weights)
+    predictor = Predictor(weights, config, loss)
     source = open_source(data, "validation" if data.holdout_frames else "all")
     scene_of = {index: source.label(index).rpartition("/")[0] for index in range(0, len(source), flags.FLAGS.every)}
     scenes = set(shard_of(list(dict.fromkeys(scene_of.values())), shard))
     indices = [index for index, scene in scene_of.items() if scene in scenes]
     folder = Path(flags.FLAGS.output_dir)
-    folder = make_folder(folder if shard == "0/1" else folder / shard.replace("/", "of"), "output_dir")
+    folder = folder if shard == "0/1" else folder / shard.replace("/", "of")
     if not indices:
         print(f"{source.name}: no scene is left for --shard={shard}")
         return
-    if Path(weights).exists():
-        weights = str(Path(weights).resolve())
-    task = Task(weights, model, architecture, source, indices, data, loss, config)
-    refine = refine_source if config.window == FRAMES else refine_video
-    with locked(folder):
+    settings = {"weights": weights, "data": source.name, **dataclasses.asdict(loss), **dataclasses.asdict(config)}
+    with ResultFolder(folder, settings) as results:
         if config.epochs:
-            adapt(task, folder / "adapted")
-        print(refine(task, folder))
+            reader = SnippetReader(predictor.model, predictor.architecture, source, data, config.flow_scale)
+            adapt(reader, indices, loss, config, folder / "adapted")
+        print(predict_data_set(predictor, source, data, indices, results))

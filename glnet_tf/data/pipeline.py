@@ -77,22 +77,36 @@ def stream(
     return samples.batch(config.batch_size // share.workers).prefetch(tf.data.AUTOTUNE)
 
 
-def batches(source: Source, config: DataConfig, indices: Sequence[int] | None = None) -> tf.data.Dataset:
+def batches(
+    source: Source, config: DataConfig, indices: Sequence[int] | Sequence[Sequence[int]] | None = None
+) -> tf.data.Dataset:
     """Returns a finite dataset of batches in order, not augmented; a snippet whose images are damaged is left out.
 
     Args:
       source: where the snippets come from.
       config: size of the images and of the batches.
-      indices: numbers of the snippets; None: all.
+      indices: numbers of the snippets; or for every window those of its consecutive snippets, as many for each; None:
+        all snippets.
 
     Returns:
-      Dataset of Snippet, images [B, 3, H, W, 3]; the last batch may be smaller, and `Snippet.index` says which came.
+      Dataset of Snippet, images [B, F, H, W, 3]; the last batch may be smaller, and `Snippet.index`, of a window that
+      of its first snippet, says which came.
     """
     numbers = np.arange(len(source)) if indices is None else np.asarray(indices)
-    samples = tf.data.Dataset.from_tensor_slices(numbers.astype(np.int64)).map(
-        lambda index: read_snippet(source, config, index), tf.data.AUTOTUNE, deterministic=True
+    windows = numbers.astype(np.int64)[:, np.newaxis] if numbers.ndim == 1 else numbers
+    samples = tf.data.Dataset.from_tensor_slices(windows).map(
+        lambda window: _read_window(source, config, tf.unstack(window, windows.shape[1])),
+        tf.data.AUTOTUNE,
+        deterministic=True,
     )
     return samples.ignore_errors().batch(config.batch_size).prefetch(tf.data.AUTOTUNE)
+
+
+def _read_window(source: Source, config: DataConfig, indices: Sequence[tf.Tensor]) -> Snippet:
+    """Snippets that follow each other as one: the first frame of each, and the other two of the last."""
+    snippets = [read_snippet(source, config, index) for index in indices]
+    images = [snippet.images[:1] for snippet in snippets] + [snippets[-1].images[1:]]
+    return snippets[0]._replace(images=tf.concat(images, axis=0))
 
 
 def read_snippet(source: Source, config: DataConfig, index: tf.Tensor) -> Snippet:

@@ -107,7 +107,7 @@ class Source(abc.ABC):
 
     @abc.abstractmethod
     def ground_truth(self, index: int) -> GroundTruth | None:
-        """Returns what is known about a snippet (unbatched NumPy arrays of the source's own size), or None."""
+        """Returns what is known about a snippet, None if nothing is."""
 
 
 def snippet_index(position: tf.Tensor | int, seed: int, size: int) -> tf.Tensor:

@@ -139,13 +139,12 @@ class StreetSource(Source):
         flow, visible = street.flow(frame, after)
         depth = np.where(rendered.depth < SKY_DEPTH, rendered.depth, 0.0)
         motions = np.stack([street.relative_pose(before, frame), street.relative_pose(frame, after)])
-        seen = visible[..., np.newaxis].astype(np.float32)
         return GroundTruth(
-            depth=depth[..., np.newaxis].astype(np.float32),
+            depth=depth.astype(np.float32),
             flow=np.asarray(flow, np.float32),
-            flow_valid=seen,
-            visible=seen,
-            moving=rendered.moving[..., np.newaxis].astype(np.float32),
+            flow_valid=visible,
+            visible=visible,
+            moving=rendered.moving,
             poses=motions.astype(np.float32),
         )
 

@@ -13,16 +13,10 @@ from glnet_tf.data.datasets.kitti import LIDAR
 from glnet_tf.data.files.trajectories import read_trajectory
 from glnet_tf.data.source import Source
 from glnet_tf.errors import ConfigError, DataError
+from glnet_tf.evaluation.predicted_files import find_files, read_depth, read_flow
 from glnet_tf.geometry.ground import flat_share
-from glnet_tf.geometry.resize import resize_disparity, resize_flow
-from glnet_tf.inference.predictions import (
-    DEPTH_SUFFIXES,
-    FLOW_SUFFIXES,
-    ModelPredictions,
-    find_files,
-    read_depth,
-    read_flow,
-)
+from glnet_tf.inference.predictor import Predictor
+from glnet_tf.inference.source_prediction import SourcePrediction, predict_source
 from glnet_tf.metrics.depth import (
     MIN_DEPTH,
     DepthMetrics,
@@ -37,6 +31,7 @@ from glnet_tf.metrics.flow import FlowErrors, flow_errors, flow_table
 from glnet_tf.metrics.intrinsics import intrinsics_errors, intrinsics_table
 from glnet_tf.metrics.odometry import STRAIGHT_AHEAD, snippet_ates
 from glnet_tf.metrics.trajectory import ate_rmse, chained, kitti_errors, rpe
+from glnet_tf.progress import progress_bar
 from glnet_tf.structures import GroundTruth
 
 FLAT_FRAME = 0.95
@@ -49,13 +44,30 @@ class Evaluation(NamedTuple):
     indices: Sequence[int]
     config: EvaluationConfig
     data: DataConfig
-    model: ModelPredictions | None
+    model: Predictor | None
 
     def truth(self, index: int) -> GroundTruth:
         """Returns the truth of a snippet that is known to have one."""
         truth = self.source.ground_truth(index)
         assert truth is not None
         return truth
+
+    def predicted(self) -> Iterator[SourcePrediction]:
+        """Yields what the model predicts, also of the ends of scenes, in the middle of no snippet; with a bar."""
+        assert self.model is not None
+        with progress_bar(len(self.indices), "predicting", "frame") as bar:
+            for batch in predict_source(self.model, self.source, self.data, self.indices):
+                yield from batch
+                bar.update(sum(found.number is not None for found in batch))
+
+    def predicted_middles(self) -> Iterator[tuple[int, SourcePrediction]]:
+        """Yields the number of every snippet, and what the model predicts for its middle frame."""
+        return ((found.number, found) for found in self.predicted() if found.number is not None)
+
+    def files(self, kind: str) -> list[Path]:
+        """Returns the predicted file of every snippet."""
+        labels = [self.source.label(index) for index in self.indices]
+        return find_files(Path(self.config.predictions), kind, labels)
 
 
 class Report(NamedTuple):
@@ -73,7 +85,7 @@ class Report(NamedTuple):
 
 
 def evaluate(
-    source: Source, indices: Sequence[int], config: EvaluationConfig, data: DataConfig, model: ModelPredictions | None
+    source: Source, indices: Sequence[int], config: EvaluationConfig, data: DataConfig, model: Predictor | None
 ) -> Report:
     """Judges predictions of snippets of a source.
 
@@ -97,7 +109,8 @@ def evaluate(
     protocols = {"depth": _depth, "flow": _flow, "odometry": _odometry, "intrinsics": _intrinsics, "road": _road}
     report = protocols[config.task](Evaluation(source, indices, config, data, model))
     if model is not None:
-        protocol["predictions"] = f"model at {model.size[0]}x{model.size[1]}"
+        height, width = model.depth_size(source.shapes)
+        protocol["predictions"] = f"model at {height}x{width}"
     return report._replace(protocol={**protocol, **report.protocol})
 
 
@@ -109,8 +122,8 @@ def _depth(evaluation: Evaluation) -> Report:
     )
     truths, predicted, rows_of = [], [], []
     for index, depth in _depths(evaluation._replace(indices=indices)):
-        truth = evaluation.truth(index).depth[..., 0]
-        depth = depth if model is None else 1 / resize_disparity(1 / depth, truth.shape)
+        truth = evaluation.truth(index).depth
+        assert truth is not None
         if depth.shape != truth.shape:
             raise DataError(
                 f"{config.predictions}: {source.label(index)} is {depth.shape[1]}x{depth.shape[0]} pixels: expected "
@@ -142,14 +155,12 @@ def _depth(evaluation: Evaluation) -> Report:
 
 
 def _depths(evaluation: Evaluation) -> Iterator[tuple[int, np.ndarray]]:
-    source, indices, config, data, model = evaluation
-    if model is not None:
-        for index, prediction, _ in model.of(source, data, indices):
-            yield index, 1 / prediction.disparity
+    if evaluation.model is None:
+        for index, file in zip(evaluation.indices, evaluation.files("depth")):
+            yield index, read_depth(file)
         return
-    files = find_files(Path(config.predictions), [source.label(index) for index in indices], DEPTH_SUFFIXES)
-    for index, file in zip(indices, files):
-        yield index, read_depth(file)
+    for number, found in evaluation.predicted_middles():
+        yield number, found.frame.depth
 
 
 def _checked(depth: np.ndarray, label: str) -> np.ndarray:
@@ -163,35 +174,32 @@ def _checked(depth: np.ndarray, label: str) -> np.ndarray:
 
 
 def _flow(evaluation: Evaluation) -> Report:
-    source, indices, config, data, model = evaluation
+    source = evaluation.source
     indices = _with_truth(evaluation, "flow_valid")
     rows: list[FlowErrors] = []
     zero: list[FlowErrors] = []
     for index, flow in _flows(evaluation._replace(indices=indices)):
         truth = evaluation.truth(index)
-        if model is not None:
-            flow = resize_flow(flow, truth.flow.shape[:2])
-        masks = [mask[..., 0] > 0 for mask in (truth.flow_valid, truth.visible, truth.moving)]
-        noc, moving = (mask if mask.any() else None for mask in masks[1:])
+        assert truth.flow is not None and truth.flow_valid is not None
+        noc, moving = (mask if mask is not None and mask.any() else None for mask in (truth.visible, truth.moving))
         try:
-            rows.append(flow_errors(truth.flow, flow, masks[0], noc, moving))
+            rows.append(flow_errors(truth.flow, flow, truth.flow_valid, noc, moving))
         except DataError as error:
             raise DataError(f"{source.label(index)}: {error}") from None
-        zero.append(flow_errors(truth.flow, np.zeros_like(truth.flow), masks[0]))
+        zero.append(flow_errors(truth.flow, np.zeros_like(truth.flow), truth.flow_valid))
     metrics = flow_table(rows)
     metrics["epe_zero"] = flow_table(zero)["epe"]
     return Report({"averaged over": "images", "images": len(rows)}, metrics, {})
 
 
 def _flows(evaluation: Evaluation) -> Iterator[tuple[int, np.ndarray]]:
-    source, indices, config, data, model = evaluation
-    if model is not None:
-        for index, prediction, _ in model.of(source, data, indices):
-            yield index, prediction.flow
+    if evaluation.model is None:
+        for index, file in zip(evaluation.indices, evaluation.files("flow")):
+            yield index, read_flow(file)
         return
-    files = find_files(Path(config.predictions), [source.label(index) for index in indices], FLOW_SUFFIXES)
-    for index, file in zip(indices, files):
-        yield index, read_flow(file)
+    for number, found in evaluation.predicted_middles():
+        assert found.frame.flow is not None
+        yield number, found.frame.flow
 
 
 def _odometry(evaluation: Evaluation) -> Report:
@@ -199,17 +207,17 @@ def _odometry(evaluation: Evaluation) -> Report:
     follows = all(source.files(a)[1] == source.files(b)[0] for a, b in zip(indices, indices[1:]))
     if not follows or _with_truth(evaluation, "poses") != list(indices):
         raise DataError(f"{source.name}: expected one uninterrupted video with poses; choose it with --split")
-    poses = [evaluation.truth(index).poses for index in indices]
-    true = chained([poses[0][0], *(pair[1] for pair in poses)])
+    motions = [pair for index in indices if (pair := evaluation.truth(index).poses) is not None]
+    true = chained([motions[0][0], *(pair[1] for pair in motions)])
     scene = source.label(indices[0]).rpartition("/")[0]
     if model is not None:
-        motions = [prediction.motions for _, prediction, _ in model.of(source, data, indices)]
-        ours = chained([motions[0][0], *(pair[1] for pair in motions)])
+        ours = np.stack([found.frame.pose for found in evaluation.predicted()])
+        place = source.name
     else:
-        file = Path(config.predictions) / f"{scene}.txt"
-        ours = read_trajectory(file)[0]
-        if len(ours) != len(true):
-            raise DataError(f"{file}: has {len(ours)} poses: expected {len(true)}, one per frame; predict every frame")
+        file = find_files(Path(config.predictions), "trajectory", [scene])[0]
+        ours, place = read_trajectory(file)[0], str(file)
+    if len(ours) != len(true):
+        raise DataError(f"{place}: has {len(ours)} poses: expected {len(true)}, one per frame; predict every frame")
     straight = chained([STRAIGHT_AHEAD] * (len(true) - 1))
     metrics = {**trajectory_metrics(true, ours, config.alignment)}
     for suffix, errors in (("", snippet_ates(true, ours)), ("_straight", snippet_ates(true, straight))):
@@ -246,11 +254,13 @@ def _intrinsics(evaluation: Evaluation) -> Report:
     source, indices, config, data, model = evaluation
     if model is None:
         raise ConfigError("--predictions: intrinsics are read from a run only; give --run_dir")
-    rows = [(given, prediction.intrinsics) for _, prediction, given in model.of(source, data, indices)]
-    given, predicted = (np.array(column) for column in zip(*rows))
-    if not given.any(axis=(1, 2)).all():
-        raise DataError(f"{source.name}: has no calibration to compare with; choose calibrated scenes with --split")
-    metrics = intrinsics_table(intrinsics_errors(given, predicted, model.size[1], model.size[0]))
+    rows = []
+    for _, found in evaluation.predicted_middles():
+        if found.given_intrinsics is None:
+            raise DataError(f"{source.name}: has no calibration to compare with; choose calibrated scenes with --split")
+        height, width = found.frame.disparity.shape
+        rows.append(intrinsics_errors(found.given_intrinsics, found.frame.intrinsics, width, height))
+    metrics = intrinsics_table(np.stack(rows))
     protocol = {
         "intrinsics": model.model.source_of_intrinsics,
         "errors": "signed medians, relative to the true focal length and to the image's size; std: spread over frames",
@@ -265,8 +275,8 @@ def _road(evaluation: Evaluation) -> Report:
         raise ConfigError("--predictions: roads are found in the depth of a model only; give --run_dir or --weights")
     shares = np.array(
         [
-            flat_share(prediction.disparity[np.newaxis, ..., np.newaxis], prediction.intrinsics[np.newaxis])[0]
-            for _, prediction, _ in model.of(source, data, indices)
+            flat_share(found.frame.disparity[np.newaxis, ..., np.newaxis], found.frame.intrinsics[np.newaxis])[0]
+            for _, found in evaluation.predicted_middles()
         ]
     )
     metrics = {"flat_share": float(shares.mean()), "flat_frames": float(np.mean(shares >= FLAT_FRAME))}

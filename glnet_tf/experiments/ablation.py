@@ -18,14 +18,16 @@ from glnet_tf.data.pipeline import batches, stream
 from glnet_tf.data.source import Source
 from glnet_tf.errors import NonFiniteLossError
 from glnet_tf.files import append_json_line, check_settings, read_json_lines
-from glnet_tf.inference.refining import SHOWN, errors_by_stage, stages_of
+from glnet_tf.inference.frame_errors import SHOWN, Errors, average_errors, frame_errors
+from glnet_tf.inference.frame_prediction import window_predictions
 from glnet_tf.losses.objective import loss_weights
 from glnet_tf.progress import progress_bar
 from glnet_tf.refinement.refiner import Refiner
-from glnet_tf.structures import snippet_signature
+from glnet_tf.structures import MIDDLE, snippet_signature
 from glnet_tf.training.checkpoints import Architecture
 from glnet_tf.training.step import make_train_step, training_optimizers
 from glnet_tf.training.trainer import resolved_config
+from glnet_tf.visualization.pictures import image_picture
 
 # What is left out, and the weights that are 0 then; "adaptive": both branches of the photometric loss to the end.
 LEFT_OUT: dict[str, tuple[str, ...]] = {
@@ -89,7 +91,7 @@ class Ablation:
         constant_share = self._weights._replace(two_branch=tf.constant(refinement.two_branch_weight))
         self._refiner = Refiner(self._model, loss, refinement, weights=constant_share)
 
-    def run(self, left_out: str, seed: int) -> dict[str, dict[str, dict[str, float]]]:
+    def run(self, left_out: str, seed: int) -> dict[str, Errors]:
         """Trains once, and returns the average errors by test, stage of the refinement, and name.
 
         Raises:
@@ -113,24 +115,21 @@ class Ablation:
         model.build_variables()
         return model
 
-    def _errors(self, source: Source) -> dict[str, dict[str, float]]:
-        rows: dict[str, list[dict[str, float]]] = {}
+    def _errors(self, source: Source) -> Errors:
+        rows: list[Errors] = []
         indices = np.linspace(0, len(source) - 1, self._snippets).astype(int).tolist()
         for snippet in batches(source, self._data, indices):
             refined = self._refiner(snippet)
-            stages = stages_of(refined, None, self._refinement.refine)
             for i, index in enumerate(snippet.index.numpy()):
-                errors = errors_by_stage(source.ground_truth(int(index)), stages, refined.moving, i)
-                for stage, row in errors.items():
-                    rows.setdefault(stage, []).append(row)
-        return {
-            stage: {
-                name: float(average([row[name] for row in found]))
-                for name, average in SHOWN.items()
-                if name in found[0]
-            }
-            for stage, found in rows.items()
-        }
+                truth, image = source.ground_truth(int(index)), image_picture(snippet.images[i, MIDDLE].numpy())
+                assert truth is not None
+                rows.append(
+                    {
+                        stage.name: frame_errors(truth, found.at(MIDDLE, image, np.eye(4)))
+                        for stage, found in zip(refined.stages, window_predictions(refined, i))
+                    }
+                )
+        return average_errors(rows)
 
 
 def run_all(ablation: Ablation, folder: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:

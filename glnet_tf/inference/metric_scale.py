@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -76,12 +76,24 @@ class Metres:
     Args:
       scale: metres per unit; 0: unknown.
       camera_height: metres from the ground to the camera; 0: unknown.
+
+    Attributes:
+      known: whether lengths are metres.
+      scale: the factor on lengths.
+      planes: the ground of every frame, in metres; none without a camera_height.
     """
 
     def __init__(self, scale: float, camera_height: float):
         self.known = bool(scale or camera_height)
-        self._scale, self._height = scale or 1.0, camera_height
-        self._found: list[GroundPlane] = []
+        self.scale, self._height = scale or 1.0, camera_height
+        self.planes: list[GroundPlane] = []
+
+    def resume(self, scale: float, planes: Sequence[GroundPlane]) -> None:
+        """Goes on after frames that were brought to metres before, by that scale."""
+        self.scale, self.planes = scale, list(planes)
+        self.known = self.known and (
+            not self._height or any(np.isfinite(plane.height) for plane in planes[:FIRST_FRAMES])
+        )
 
     def applied(self, frames: Iterable[FramePrediction]) -> Iterator[FramePrediction]:
         """Yields the frames in metres; without scale and height, as they are.
@@ -90,34 +102,32 @@ class Metres:
         ground is found in them, lengths stay up to scale, and `known` becomes False.
         """
         frames = iter(frames)
-        if self._height:
+        planes: Iterator[GroundPlane] = iter(())
+        if self._height and not self.planes:
             first = list(itertools.islice(frames, FIRST_FRAMES))
-            heights = [plane.height for plane in map(self._plane, first) if np.isfinite(plane.height)]
+            found = [ground_plane(frame.depth, frame.intrinsics) for frame in first]
+            heights = [plane.height for plane in found if np.isfinite(plane.height)]
             self.known = bool(heights)
-            self._scale = self._height / float(np.median(heights)) if heights else 1.0
-            self._found = [plane._replace(height=plane.height * self._scale) for plane in self._found]
+            self.scale = self._height / float(np.median(heights)) if heights else 1.0
+            planes = iter([plane._replace(height=plane.height * self.scale) for plane in found])
             frames = itertools.chain(first, frames)
-        for number, frame in enumerate(frames):
-            frame = rescaled(frame, self._scale)
-            if self._height and number >= FIRST_FRAMES:
-                self._plane(frame)
+        for frame in frames:
+            frame = rescaled(frame, self.scale)
+            if self._height:
+                self.planes.append(next(planes, None) or ground_plane(frame.depth, frame.intrinsics))
             yield frame
 
     def notes(self) -> dict[str, Any]:
         """Returns unit, scale, and the quality of the ground: height over the whole video, and share of its points."""
         notes: dict[str, Any] = {"unit": "metres" if self.known else "up to scale"}
         if self.known:
-            notes["scale"] = self._scale
+            notes["scale"] = self.scale
         if self._height:
-            heights = np.array([plane.height for plane in self._found if np.isfinite(plane.height)])
+            heights = np.array([plane.height for plane in self.planes if np.isfinite(plane.height)])
             notes["ground"] = {
                 "frames_with_ground": len(heights),
                 "camera_height_median": float(np.median(heights)) if len(heights) else None,
                 "camera_height_std": float(np.std(heights)) if len(heights) else None,
-                "share_of_points": float(np.mean([plane.share for plane in self._found])) if self._found else None,
+                "share_of_points": float(np.mean([plane.share for plane in self.planes])) if self.planes else None,
             }
         return notes
-
-    def _plane(self, frame: FramePrediction) -> GroundPlane:
-        self._found.append(ground_plane(frame.depth, frame.intrinsics))
-        return self._found[-1]

@@ -1,4 +1,4 @@
-"""Depth, flow, motion and intrinsics of a stream of images, of which no more than one window is ever kept."""
+"""Depth, flow, motion and intrinsics of a stream of images, of which no more than two windows are ever kept."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from glnet_tf.data.pipeline import resize
 from glnet_tf.data.preparation.parallax import WIDTH, parallax
 from glnet_tf.errors import DataError
 from glnet_tf.geometry.camera import resize_intrinsics
-from glnet_tf.geometry.resize import resize_disparity, resize_flow, resize_mask
-from glnet_tf.inference.predictions import assume_intrinsics
-from glnet_tf.inference.video import scale_between, scaled
+from glnet_tf.geometry.resize import resize_flow
+from glnet_tf.inference.frame_prediction import WindowPrediction, share_of_motion, window_predictions
+from glnet_tf.inference.snippets import assume_intrinsics
+from glnet_tf.inference.windows import Window, windows
 from glnet_tf.models.glnet import both_ways
 from glnet_tf.models.sizes import Size, depth_size, flow_size
 from glnet_tf.refinement.refiner import Refiner, large_flow
-from glnet_tf.structures import FRAMES, FramePrediction, Predictions, Snippet
+from glnet_tf.structures import FramePrediction, Predictions, Snippet
 from glnet_tf.training.weights import load_model
 
 # Frames that are predicted, and refined, together.
@@ -40,33 +41,6 @@ class _Frame(NamedTuple):
 
     image: np.ndarray
     fitted: tf.Tensor
-
-
-class _Block(NamedTuple):
-    """Consecutive frames, of which every `stride`-th ones are seen together: as many windows as that.
-
-    Attributes:
-      frames: with their images.
-      stride: frames between the frames of a window.
-      yielded: how many of the first frames were predicted in an earlier block.
-      ends: whether no frame follows.
-    """
-
-    frames: list[_Frame]
-    stride: int
-    yielded: int
-    ends: bool
-
-
-class _Window(NamedTuple):
-    """What is predicted for the frames of a window, in the scale of the video."""
-
-    initial: Predictions
-    final: Predictions
-    flow: np.ndarray
-    confidence: np.ndarray
-    moving: np.ndarray
-    reason: str
 
 
 class Predictor:
@@ -97,51 +71,66 @@ class Predictor:
         self.intrinsics = intrinsics
         self.target_parallax = target_parallax
         self.refinement = refinement
-        # One K for all windows: it is not a window's own to refine.
-        self._config = dataclasses.replace(refinement, oft_intrinsics_rate=0.0)
-        self._loss = loss
+        self.loss = loss
         self._size: Size | None = None
-        self._refiners: dict[tuple[int, Size], Refiner] = {}
+        self._refiners: dict[tuple[int, Size, bool], Refiner] = {}
         self._next_flow = tf.function(self._flow_between, autograph=False)
 
-    def predict(self, images: Iterable[np.ndarray]) -> Iterator[FramePrediction]:
+    def predict(
+        self, images: Iterable[np.ndarray], done: int = 0, pose: np.ndarray | None = None
+    ) -> Iterator[FramePrediction]:
         """Yields what is predicted for every image, in order; it runs ahead of the caller by one block of windows.
 
         Args:
           images: of one size, see data.frames.as_rgb; of a video in the order of time. Of a single image, only the
             depth means anything.
+          done: how many of the first frames were predicted before: they are seen again where others need them, and left
+            out.
+          pose: [4, 4] camera to world of the frame after those; None: the identity.
 
         Raises:
           DataError: an image cannot be used.
         """
-        pose = np.eye(4)
-        for block in self._blocks(images):
-            windows = [self._window(block.frames[phase :: block.stride]) for phase in range(block.stride)]
-            count = len(block.frames)
-            for frame in range(block.yielded, count if block.ends else count - block.stride):
-                prediction, pose = self._frame_prediction(block, windows[frame % block.stride], frame, pose)
-                yield prediction
+        pose = np.eye(4) if pose is None else pose
+        first = 0
+        for window in windows(self._fitted_all(images), self.refinement.window, stride_of=self._stride):
+            wanted = range(window.first + max(0, done - first), window.last)
+            first += window.last - window.first
+            if not wanted:
+                continue
+            phases = [self._window(window.frames[phase :: window.stride]) for phase in range(window.stride)]
+            for number in wanted:
+                frame = self._frame(window, phases[number % window.stride], number, pose)
+                pose = frame.next_pose
+                yield frame
 
-    def _blocks(self, images: Iterable[np.ndarray]) -> Iterator[_Block]:
-        """Yields blocks of as many frames as all their windows have; neighbours share the last frame of each window."""
-        window = self._config.window
-        frames: list[_Frame] = []
-        yielded = stride = 0
+    def depth_size(self, shapes: Sequence[float]) -> Size:
+        """Returns (h, w) at which DepthNet sees images of cameras of these shapes, see models.sizes."""
+        return depth_size(self.model.image_size, shapes)
+
+    def refiner(self, frames: int, size: Size, own_intrinsics: bool = False) -> Refiner:
+        """Returns the refiner of windows, made once.
+
+        Args:
+          frames: of a window.
+          size: (h, w) at which DepthNet sees them.
+          own_intrinsics: whether OFT may change K: no for windows of one video, which share it.
+        """
+        key = frames, size, own_intrinsics
+        if key not in self._refiners:
+            config = (
+                self.refinement if own_intrinsics else dataclasses.replace(self.refinement, oft_intrinsics_rate=0.0)
+            )
+            large = flow_size(size, config.flow_scale)
+            self._refiners[key] = Refiner(self.model, self.loss, config, frames, size=size, image_size=large)
+        return self._refiners[key]
+
+    def _fitted_all(self, images: Iterable[np.ndarray]) -> Iterator[_Frame]:
+        size: tuple[int, ...] | None = None
         for image in images:
-            frames.append(self._fitted(image, frames[0].image.shape if frames else None))
-            if not stride and len(frames) - yielded >= window:
-                stride = self._stride(frames[yielded : yielded + window])
-            if stride and len(frames) - yielded == window * stride:
-                frames = frames[yielded:]
-                yield _Block(frames, stride, 0, False)
-                # Those without a neighbour ahead are the next block's first.
-                yielded, stride = (window - 1) * stride, 0
-        if len(frames) > yielded:
-            # At the end, frames that were predicted before make the windows whole.
-            most = len(frames) // (window if yielded else FRAMES)
-            stride = max(1, min(stride or self._stride(frames[-window:]), most))
-            last = frames[-window * stride :] if yielded else frames
-            yield _Block(last, stride, len(last) - (len(frames) - yielded), True)
+            frame = self._fitted(image, size)
+            size = frame.image.shape
+            yield frame
 
     def _stride(self, frames: Sequence[_Frame]) -> int:
         """Frames between those that have the parallax wanted, by what neighbouring ones have."""
@@ -163,30 +152,17 @@ class Predictor:
                 f"an image has {width}x{height} pixels, the one before {size[1]}x{size[0]}: expected images of one size"
             )
         if self._size is None or size is None:
-            self._size = depth_size(self.model.image_size, [width / height])
-        return _Frame(image, resize(image[np.newaxis], flow_size(self._size, self._config.flow_scale))[0])
+            self._size = self.depth_size([width / height])
+        return _Frame(image, resize(image[np.newaxis], flow_size(self._size, self.refinement.flow_scale))[0])
 
-    def _window(self, frames: Sequence[_Frame]) -> _Window:
-        """Predicts and refines a window; refined, it is brought back to the network's scale, see refine_video."""
+    def _window(self, frames: Sequence[_Frame]) -> list[WindowPrediction]:
+        """What every stage says about frames that are seen together."""
         # One image alone is its own neighbour.
         fitted = [frame.fitted for frame in frames] * (2 if len(frames) == 1 else 1)
-        count = len(fitted)
         assert self._size is not None
-        if (count, self._size) not in self._refiners:
-            large = flow_size(self._size, self._config.flow_scale)
-            self._refiners[count, self._size] = Refiner(
-                self.model, self._loss, self._config, count, size=self._size, image_size=large
-            )
-        refined = self._refiners[count, self._size](self._snippet(tf.stack(fitted)[tf.newaxis], frames[0].image.shape))
-        scale = scale_between(refined.initial.disparities[0].numpy(), refined.final.disparities[0].numpy())
-        return _Window(
-            initial=refined.initial,
-            final=scaled(refined.final, scale),
-            flow=refined.flow[0].numpy(),
-            confidence=refined.confidence[0, ..., 0].numpy(),
-            moving=refined.moving[0, ..., 0].numpy() > 0,
-            reason="" if self._config.refine == "none" else refined.reasons[0],
-        )
+        refiner = self.refiner(len(fitted), self._size)
+        snippet = self._snippet(tf.stack(fitted)[tf.newaxis], frames[0].image.shape)
+        return window_predictions(refiner(snippet), 0)
 
     def _snippet(self, images: tf.Tensor, size: tuple[int, ...]) -> Snippet:
         intrinsics = np.zeros((3, 3), np.float32) if self.intrinsics is None else np.float32(self.intrinsics)
@@ -214,51 +190,23 @@ class Predictor:
             flow = large_flow(flow, Predictions((disparities,), (), poses, intrinsics))
         return flow[0, 0]
 
-    def _frame_prediction(
-        self, block: _Block, window: _Window, number: int, pose: np.ndarray
-    ) -> tuple[FramePrediction, np.ndarray]:
-        """What a window says about a frame of a block, whose camera to world is given; and the next frame's."""
+    def _frame(
+        self, window: Window[_Frame], stages: Sequence[WindowPrediction], number: int, pose: np.ndarray
+    ) -> FramePrediction:
+        """What is predicted for a frame of a window, whose camera to world is given."""
         assert self._size is not None
-        image, frame = block.frames[number].image, number // block.stride
-        size = image.shape[:2]
-        disparity = resize_disparity(window.final.disparities[0][0, frame, ..., 0].numpy(), size)
-        initial = None
-        if self._config.refine != "none":
-            initial = resize_disparity(window.initial.disparities[0][0, frame, ..., 0].numpy(), size)
-            initial *= np.median(disparity) / np.median(initial)
-        flow = moving = None
-        following, motions = pose, len(window.final.poses[0]) // 2
-        if number < len(block.frames) - 1:
-            found = window.flow[frame]
-            motion = window.final.poses[0, min(frame, motions - 1)].numpy().astype(np.float64)
-            motion = share_of_motion(motion, block.stride)
-            following = pose @ np.linalg.inv(motion)
-            if block.stride > 1:
-                images = tf.stack([x.fitted for x in block.frames[number : number + 2]])
-                depth = tf.repeat(window.final.disparities[0][:, frame : frame + 1], 2, axis=1)
-                seen = depth, tf.constant(motion, tf.float32), window.final.intrinsics
-                found = self._next_flow(images, *seen, self._config.refine != "none" and not window.reason).numpy()
-            flow = resize_flow(found, size)
-        if number < len(block.frames) - block.stride:
-            moving = resize_mask(window.moving[frame], size)
-        prediction = FramePrediction(
-            image=image,
-            disparity=disparity,
-            initial_disparity=initial,
-            confidence=cv2.resize(window.confidence[frame], size[::-1]),
-            flow=flow,
-            moving=moving,
-            pose=pose,
-            intrinsics=resize_intrinsics(window.final.intrinsics[0], self._size, size).numpy(),
-            reason=window.reason,
-        )
-        return prediction, following
-
-
-def share_of_motion(motion: np.ndarray, steps: int) -> np.ndarray:
-    """Returns the motion, [4, 4], that makes the given one when it is repeated so many times."""
-    step = np.eye(4)
-    step[:3, :3] = cv2.Rodrigues(cv2.Rodrigues(motion[:3, :3])[0] / steps)[0]
-    summed = sum(np.linalg.matrix_power(step[:3, :3], k) for k in range(steps))
-    step[:3, 3] = np.linalg.solve(summed, motion[:3, 3])
-    return step
+        image, at = window.frames[number].image, number // window.stride
+        frame = stages[-1].at(at, image, pose)
+        if number == len(window.frames) - 1:
+            frame = frame._replace(flow=None, moving=None, motion=None)
+        elif window.stride > 1:
+            final = stages[-1]
+            motion = share_of_motion(final.motions[min(at, len(final.motions) - 1)], window.stride)
+            depth = np.repeat(final.disparities[np.newaxis, [at], ..., np.newaxis], 2, axis=1)
+            images = tf.stack([x.fitted for x in window.frames[number : number + 2]])
+            refined = self.refinement.refine != "none" and not final.reason
+            flow = self._next_flow(images, depth, np.float32(motion), final.intrinsics[np.newaxis], refined).numpy()
+            frame = frame._replace(flow=resize_flow(flow, image.shape[:2]), motion=motion)
+        if len(stages) > 1:
+            frame = frame._replace(initial=stages[0].at(at, image, pose))
+        return frame

@@ -41,7 +41,8 @@ def _differences(planes: tf.Tensor, axis: int) -> tf.Tensor:
 def edge_aware_curvature(field: tf.Tensor, edges: Edges) -> tf.Tensor:
     """Returns the mean of |d d field| along x, plus the same along y, [B]; field: [B, H, W, C].
 
-    Each second difference counts by the weights of both first differences in it. Zero where the field is linear in the pixel.
+    Each second difference counts by the weights of both first differences in it. Zero where the field is linear in the
+    pixel.
     """
     planes = tf.transpose(field, [0, 3, 1, 2])
     weights = edges.down[:, :, 1:] * edges.down[:, :, :-1], edges.across[..., 1:] * edges.across[..., :-1]
@@ -59,8 +60,8 @@ def depth_smoothness(disparity: tf.Tensor, edges: Edges, level: int, order: int 
       disparity: inverse depth.
       edges: of the image at this level.
       level: s.
-      order: 1, the paper's, which is least where all depth is the same; 2 (not in the paper), zero on planes, whose inverse depth
-        is linear in the pixel.
+      order: 1, the paper's, which is least where all depth is the same; 2 (not in the paper), zero on planes, whose
+        inverse depth is linear in the pixel.
     """
     relative = disparity / tf.reduce_mean(disparity, axis=[1, 2, 3], keepdims=True)
     roughness = edge_aware_smoothness if order == 1 else edge_aware_curvature

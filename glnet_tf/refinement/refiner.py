@@ -37,34 +37,62 @@ MIN_TEXTURE = 1e-3
 # What optimisation is held to where nothing is proved: the fused depth, with this weight.
 MIN_WEIGHT = 0.1
 DEFAULTS = RefinementConfig()
+# The parts of every kind of refinement, in their order.
+STAGES = {
+    "none": ("none",),
+    "fusion": ("none", "fusion"),
+    "pft": ("none", "fusion", "pft"),
+    "oft": ("none", "fusion", "oft"),
+    "both": ("none", "fusion", "pft", "pft_oft"),
+}
 
 Batch = TypeVar("Batch", tf.Tensor, Predictions, Observation)
+
+
+class Stage(NamedTuple):
+    """What a part of the refinement made of a batch.
+
+    Attributes:
+      name: none (as predicted), fusion, pft, oft, or pft_oft, both.
+      predictions: at the size of the depth.
+      flow: [B, P, H, W, 2] at the images' own size, pixels.
+    """
+
+    name: str
+    predictions: Predictions
+    flow: tf.Tensor
 
 
 class Refined(NamedTuple):
     """A batch of snippets or windows before and after.
 
     Attributes:
-      initial, final: the predictions; equal where `reasons` says why.
-      fused: after fusion, where all else starts.
-      tuned: after PFT and before OFT; None unless both are done.
-      flow: [B, P, H, W, 2] the final flow at the images' own size, pixels.
+      stages: as predicted first, then after each part of the refinement; the last as it was verified, and equal to the
+        first where `reasons` says why.
       confidence: [B, F, h, w, 1] how much of the fused depth is evidence, from 0 to 1.
       moving: [B, P, h, w, 1] 1.0 where flow and rigid flow of an ordered pair disagree: the object moves by itself.
-      pft, oft: the objective at their iterations, of the snippets that were refined; None if there was no such part.
+      tried: the members of the batch that were to be refined: what `pft` and `oft` hold.
+      pft, oft: the objective at their iterations, of the snippets that were tried; None if there was no such part.
       reasons: [B] why a snippet was not refined; empty where it was.
     """
 
-    initial: Predictions
-    final: Predictions
-    fused: Predictions
-    tuned: Predictions | None
-    flow: tf.Tensor
+    stages: tuple[Stage, ...]
     confidence: tf.Tensor
     moving: tf.Tensor
+    tried: tuple[int, ...]
     pft: History | None
     oft: History | None
     reasons: tuple[str, ...]
+
+    @property
+    def initial(self) -> Predictions:
+        """As predicted."""
+        return self.stages[0].predictions
+
+    @property
+    def final(self) -> Predictions:
+        """After the last part."""
+        return self.stages[-1].predictions
 
 
 class Refiner:
@@ -146,18 +174,18 @@ class Refiner:
         initial = seen.predictions
         reasons = obstacles(snippet, initial)
         chosen = [i for i, reason in enumerate(reasons) if not reason]
-        tuned = final = fusion = initial
+        named: list[tuple[str, Predictions]] = []
         pft = oft = None
         kept: list[int] = []
         if chosen and self.config.refine != "none":
             subset = _rows(seen, chosen)
             after = self._with_depth(finest(subset.predictions), subset.fused)
-            tuned = final = fusion = _inserted(initial, after, chosen)
+            named.append(("fusion", _inserted(initial, after, chosen)))
             finite = [True] * len(chosen)
             if tuning is not None:
                 after, pft, good = self._parameters_refined(tuning, subset)
                 finite = [good] * len(chosen)
-                tuned = final = _inserted(initial, after, chosen)
+                named.append(("pft", _inserted(initial, after, chosen)))
                 disparity = self._fused(after.disparities[0], subset.evidence, subset.own_weight)
                 after = self._with_depth(finest(after), disparity)
             if all(finite) and self._oft is not None:
@@ -170,26 +198,37 @@ class Refiner:
                         finest(after)._replace(flows=subset.predictions.flows[:1]), after.disparities[0]
                     )
                 finite = mask.numpy().tolist()
-                final = _inserted(initial, after, chosen)
+                named.append((STAGES[self._mode(outputs_only)][-1], _inserted(initial, after, chosen)))
             for row, good in zip(chosen, finite):
                 reasons[row] = "" if good else "the objective is not finite"
-            regions = final
+            regions = final = named[-1][1]
             if seen.snippet.images.shape[1] >= FRAMES:
                 verified = self._verify(seen.snippet.images, finest(initial), finest(final))
                 for row in chosen:
                     reasons[row] = reasons[row] or self._harm(verified, row)
                 regions = final._replace(disparities=disparity_levels(verified.disparity))
             kept = [i for i in chosen if not reasons[i]]
-            final = _inserted(initial, _rows(regions, kept), kept)
-        flow = seen.flow
-        if kept:
-            of_kept = self._fused_flow(*(_rows(x, kept) for x in (flow, finest(final))))
-            flow = _inserted(flow, of_kept, kept)
-        moving = self._moving(seen.snippet.images, finest(final))
-        both = tuning is not None and self._oft is not None
+            named[-1] = named[-1][0], _inserted(initial, _rows(regions, kept), kept)
+        stages = [Stage("none", initial, seen.flow)]
+        for number, (name, predictions) in enumerate(named, start=1):
+            rows = kept if number == len(named) else chosen
+            flow = self._fused_flow(*(_rows(x, rows) for x in (seen.flow, finest(predictions)))) if rows else None
+            stages.append(Stage(name, predictions, seen.flow if flow is None else _inserted(seen.flow, flow, rows)))
+        # Where nothing could be refined, every part leaves what it was given.
+        for name in STAGES[self._mode(outputs_only)][len(stages) :]:
+            stages.append(stages[-1]._replace(name=name))
         return Refined(
-            initial, final, fusion, tuned if both else None, flow, seen.confidence, moving, pft, oft, tuple(reasons)
+            stages=tuple(stages),
+            confidence=seen.confidence,
+            moving=self._moving(seen.snippet.images, finest(stages[-1].predictions)),
+            tried=tuple(chosen),
+            pft=pft,
+            oft=oft,
+            reasons=tuple(reasons),
         )
+
+    def _mode(self, outputs_only: bool) -> str:
+        return "oft" if outputs_only else self.config.refine
 
     def _harm(self, verified: Verification, row: int) -> str:
         """Why a member of a batch is better left as predicted, empty if it is not."""

@@ -76,21 +76,19 @@ def snippet_errors(truth: GroundTruth, disparity: np.ndarray, flow: np.ndarray, 
       pose: [4, 4] T from the middle frame to the next.
     """
     row: dict[str, float] = {}
-    size = truth.depth.shape[:2]
-    depth = 1 / resize_disparity(disparity, size)
-    if np.any((truth.depth > MIN_DEPTH) & (truth.depth < MAX_DEPTH)):
-        found = depth_metrics(truth.depth[..., 0], depth)
+    if truth.depth is not None and np.any((truth.depth > MIN_DEPTH) & (truth.depth < MAX_DEPTH)):
+        depth = 1 / resize_disparity(disparity, truth.depth.shape)
+        found = depth_metrics(truth.depth, depth)
         row.update(depth_abs_rel=found.abs_rel, depth_rmse=found.rmse, depth_delta1=found.delta1)
-        row["depth_abs_rel_constant"] = best_constant_abs_rel([truth.depth[..., 0]])
-        moving = np.asarray(truth.moving)[..., 0] > 0
-        if np.any(moving & (truth.depth[..., 0] < MAX_DEPTH)):
-            of_moving = depth_metrics(truth.depth[..., 0], depth, scale=found.scale, mask=moving)
+        row["depth_abs_rel_constant"] = best_constant_abs_rel([truth.depth])
+        if truth.moving is not None and np.any(truth.moving & (truth.depth < MAX_DEPTH)):
+            of_moving = depth_metrics(truth.depth, depth, scale=found.scale, mask=truth.moving)
             row["depth_abs_rel_moving"] = of_moving.abs_rel
-    if np.any(truth.flow_valid > 0):
-        known = truth.flow_valid[..., 0] > 0
-        row["flow_epe"], row["flow_f1"] = flow_metrics(truth.flow, resize_flow(flow, size), known)
-        row["flow_epe_zero"] = flow_metrics(truth.flow, np.zeros_like(truth.flow), known)[0]
-    if np.any(truth.poses):
+    if truth.flow is not None and truth.flow_valid is not None and truth.flow_valid.any():
+        resized = resize_flow(flow, truth.flow.shape[:2])
+        row["flow_epe"], row["flow_f1"] = flow_metrics(truth.flow, resized, truth.flow_valid)
+        row["flow_epe_zero"] = flow_metrics(truth.flow, np.zeros_like(truth.flow), truth.flow_valid)[0]
+    if truth.poses is not None:
         for suffix, motion in (("", pose), ("_straight", STRAIGHT_AHEAD)):
             row["rotation_deg" + suffix] = rotation_error(truth.poses[1], motion)
             row["translation_deg" + suffix] = direction_error(truth.poses[1], motion)

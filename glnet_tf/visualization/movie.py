@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import imageio_ffmpeg
@@ -16,8 +17,9 @@ from glnet_tf.files import replacement
 QUALITY = "20"
 
 
-class Movie:
-    """Writes pictures of one size to an MP4 file, which appears when the movie is closed.
+class Movie(contextlib.AbstractContextManager):
+    """Writes pictures of one size to an MP4 file, which appears at the end of the block: `with Movie(file, fps) as
+    movie: ...`.
 
     Args:
       file: its path.
@@ -51,18 +53,10 @@ class Movie:
         except OSError as error:
             raise DataError(f"{self._file}: cannot be written ({error}); choose a folder with space") from None
 
-    def close(self) -> None:
-        """Ends the movie and gives it its name; without a picture there is no file."""
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Ends the movie and gives it its name; without a picture, or after an error, there is no file."""
         if self._writer is not None:
-            self._writer.close()
-            self._writer = None
-            self._ending.close()
-
-    def abandon(self) -> None:
-        """Ends the movie without a file."""
-        if self._writer is not None:
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(*[Exception] * (error is not None)):
                 self._writer.close()
             self._writer = None
-        with contextlib.suppress(DataError):
-            self._ending.__exit__(DataError, DataError(), None)
+        self._ending.__exit__(kind, error, trace)

@@ -32,6 +32,8 @@ BEYOND_SCALE = 0.75
 PAPER, INK = 255, (20, 20, 20)
 GAP = 4
 MIN_TEXT, MAX_TEXT = 9, 32
+# Hardly told from the original.
+JPEG_QUALITY = 95
 
 
 def image_picture(image: np.ndarray) -> np.ndarray:
@@ -195,3 +197,13 @@ def write_png(path: str | os.PathLike, picture: np.ndarray) -> None:
     make_folder(path.parent, "output_dir")
     with replacement(path) as part:
         Image.fromarray(picture).save(part, format="PNG")
+
+
+def write_jpeg(path: Path, picture: np.ndarray) -> None:
+    """Writes a picture, [H, W, 3] uint8, as JPEG; the file is there complete or not at all.
+
+    Raises:
+      DataError: the file cannot be written.
+    """
+    with replacement(path) as part:
+        Image.fromarray(picture).save(part, format="JPEG", quality=JPEG_QUALITY)

@@ -70,7 +70,7 @@ def test_depth(tmp_path, video, config, kind, resolution):
     TREES[kind](tmp_path / "tree", video)
     source = FILE_SOURCES[kind](tmp_path / "tree", part="frames", config=config)
     for frame in (0, 3):
-        depth, expected = source.ground_truth(frame).depth[..., 0], trees.true_depth(video, frame)
+        depth, expected = source.ground_truth(frame).depth, trees.true_depth(video, frame)
         assert (expected > 0).mean() > 0.3
         np.testing.assert_array_equal(depth > 0, expected > 0)
         np.testing.assert_allclose(depth, expected, atol=resolution * 1.01, rtol=1e-5)
@@ -100,7 +100,7 @@ def test_improved_depth_takes_the_place_of_lidar(tmp_path, video):
     trees.write_depth_png(folder / "0000000001.png", np.full((32, 96), 7.5), 256.0)
     config = DataConfig(kitti=KittiConfig(depth_dir=str(tmp_path / "annotated")))
     source = KittiRawSource(tmp_path / "tree", part="frames", config=config)
-    assert (source.ground_truth(1).depth == 7.5).all() and not source.ground_truth(2).depth.any()
+    assert (source.ground_truth(1).depth == 7.5).all() and source.ground_truth(2).depth is None
 
 
 @pytest.mark.parametrize(("kind", "resolution"), [("kitti_flow", 1 / 128), ("middlebury_flow", 1e-5)])
@@ -112,8 +112,8 @@ def test_flow(tmp_path, video, config, kind, resolution):
     assert truth.flow_valid.all() and source.ground_truth(1) is None
     if kind == "kitti_flow":
         assert 0 < visible.mean() < 1
-        np.testing.assert_array_equal(truth.visible[..., 0], visible)
-        np.testing.assert_array_equal(truth.moving[..., 0], video.frame(0).moving)
+        np.testing.assert_array_equal(truth.visible, visible)
+        np.testing.assert_array_equal(truth.moving, video.frame(0).moving)
         assert source.label(2) == "000001_10"
 
 

@@ -44,7 +44,7 @@ def test_lidar_depth_agrees_with_stereo():
     differences = []
     for frame in range(3):
         disparity = matcher.compute(images_of(source, frame)[1], images_of(right, frame)[1]) / 16.0
-        depth = source.ground_truth(frame).depth[..., 0]
+        depth = source.ground_truth(frame).depth
         both = (depth > 0) & (disparity > 1)
         assert both.sum() > 5000
         stereo = focal_times_baseline / disparity[both]
@@ -66,7 +66,7 @@ def test_true_flow_explains_the_images(kind, folder, count):
             continue
         found += 1
         _, a, b = images_of(source, index)
-        grid, valid = pixel_grid(*a.shape[:2]), truth.flow_valid[..., 0] > 0
+        grid, valid = pixel_grid(*a.shape[:2]), truth.flow_valid
         before, after = (warped_error(a, b, grid + flow, valid) for flow in (0 * truth.flow, truth.flow))
         print(f"{source.label(index)}: {before:.2f} to {after:.2f} grey levels")
         assert after < before / 2
@@ -103,8 +103,8 @@ def test_true_depth_and_poses_explain_indoor_frames():
     for index in range(0, len(source), 40):
         _, a, b = images_of(source, index)
         truth = source.ground_truth(index)
-        seen = rigid_correspondence(truth.depth[np.newaxis], K, truth.poses[np.newaxis, 1])
-        valid = (truth.depth[..., 0] > 0) & (seen.valid[0, ..., 0].numpy() > 0)
+        seen = rigid_correspondence(truth.depth[np.newaxis, ..., np.newaxis], K, truth.poses[np.newaxis, 1])
+        valid = (truth.depth > 0) & (seen.valid[0, ..., 0].numpy() > 0)
         before = warped_error(a, b, pixel_grid(*a.shape[:2]), valid)
         ratios.append(warped_error(a, b, seen.pixels[0], valid) / before)
     print(f"7-Scenes: photometric error with true depth and pose, as a share of that without: {np.round(ratios, 3)}")

@@ -30,13 +30,13 @@ def test_street(street):
 def test_street_ground_truth_connects_depth_pose_and_flow(style):
     street = StreetSource([5, 4], 4, 32, 64, style)
     truth = street.ground_truth(1)
-    assert truth.depth.shape == (32, 64, 1) and truth.flow.shape == (32, 64, 2) and truth.poses.shape == (2, 4, 4)
+    assert truth.depth.shape == (32, 64) and truth.flow.shape == (32, 64, 2) and truth.poses.shape == (2, 4, 4)
     assert 0 == truth.depth.min() < truth.depth.max() < 1000
     k = street.load(tf.constant(1, tf.int64))[1].numpy().astype(float)
     y, x = np.mgrid[:32, :64].astype(float)
-    points = np.stack([x, y, np.ones_like(x)], -1) @ np.linalg.inv(k).T * truth.depth
+    points = np.stack([x, y, np.ones_like(x)], -1) @ np.linalg.inv(k).T * truth.depth[..., np.newaxis]
     moved = points @ truth.poses[1, :3, :3].T + truth.poses[1, :3, 3]
-    known = (truth.depth > 0)[..., 0] & (truth.flow_valid > 0)[..., 0] & (truth.moving == 0)[..., 0]
+    known = (truth.depth > 0) & truth.flow_valid & ~truth.moving
     assert known.mean() > 0.3
     projected = moved[known] @ k.T
     flow = projected[:, :2] / projected[:, 2:] - np.stack([x, y], -1)[known]

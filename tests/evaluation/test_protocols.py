@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import street_trees as trees
 
-from glnet_tf.config import DataConfig, EvaluationConfig, ModelConfig
+from glnet_tf.config import DataConfig, EvaluationConfig, ModelConfig, RefinementConfig
 from glnet_tf.data.files.arrays import write_flo, write_kitti_flow
 from glnet_tf.data.files.trajectories import write_kitti_trajectory, write_tum_trajectory
 from glnet_tf.data.sources import open_source
 from glnet_tf.errors import ConfigError, DataError
 from glnet_tf.evaluation.protocols import evaluate
-from glnet_tf.inference.predictions import ModelPredictions
+from glnet_tf.inference.predictor import Predictor
 
 TREES = {
     "folder": trees.write_folder_tree,
@@ -156,7 +156,7 @@ def run_dir(tmp_path_factory):
 
 @pytest.mark.slow
 def test_a_model_is_evaluated_like_files(tmp_path, video, run_dir):
-    model = ModelPredictions(run_dir)
+    model = Predictor(run_dir, RefinementConfig(refine="none"))
     tasks = ("kitti_odometry", "odometry"), ("kitti_odometry", "intrinsics"), ("rgbd", "depth"), ("rgbd", "road")
     for kind, task in tasks:
         if not (tmp_path / kind).exists():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from glnet_tf.inference.metric_scale import Metres, ground_plane
+from glnet_tf.inference.metric_scale import GroundPlane, Metres, ground_plane
 from glnet_tf.structures import FramePrediction
 
 K = np.array([[100.0, 0, 80], [0, 100, 30], [0, 0, 1]])
@@ -22,9 +22,7 @@ def road(height: float, pitch: float = 0.0) -> np.ndarray:
 def prediction(depth: np.ndarray) -> FramePrediction:
     pose = np.eye(4)
     pose[2, 3] = 2.0
-    return FramePrediction(
-        np.zeros((64, 160, 3), np.uint8), 1 / depth, None, np.ones_like(depth), None, None, pose, K, ""
-    )
+    return FramePrediction(np.zeros((64, 160, 3), np.uint8), 1 / depth, np.ones_like(depth), None, None, None, pose, K)
 
 
 @pytest.mark.parametrize("pitch", [0.0, 0.1, -0.05])
@@ -55,3 +53,17 @@ def test_without_a_ground_lengths_stay_up_to_scale():
     assert not metres.known and metres.notes()["unit"] == "up to scale"
     np.testing.assert_array_equal(frame.depth, np.full((64, 160), 7.0))
     assert Metres(0.0, 0.0).notes() == {"unit": "up to scale"} and Metres(2.0, 0.0).notes()["scale"] == 2.0
+
+
+def test_a_resumed_video_goes_on_in_its_scale():
+    whole, resumed = Metres(0.0, 1.65), Metres(0.0, 1.65)
+    frames = list(whole.applied(iter([prediction(road(0.3))] * 12)))
+    resumed.resume(whole.scale, whole.planes[:9])
+    assert resumed.known
+    # The ground of these would give another scale.
+    later = list(resumed.applied(iter([prediction(road(0.3)), prediction(road(0.6)), prediction(road(0.6))])))
+    np.testing.assert_array_equal(later[0].depth, frames[9].depth)
+    assert len(resumed.planes) == 12 and resumed.planes[9] == whole.planes[9]
+    no_ground = Metres(0.0, 1.65)
+    no_ground.resume(1.0, [GroundPlane(float("nan"), 0.0)] * 9)
+    assert not no_ground.known

@@ -1,9 +1,8 @@
-"""Predictions of a stream of images in windows, by networks that are told what to say, and what is written of them."""
+"""Predictions of a stream of images in windows, by networks whose results are fixed, and what is written of them."""
 
 from __future__ import annotations
 
 import itertools
-import json
 from types import SimpleNamespace
 
 import cv2
@@ -11,26 +10,30 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import trimesh
+from PIL import Image
 
 from glnet_tf.config import RefinementConfig
 from glnet_tf.data.files.trajectories import read_trajectory
 from glnet_tf.data.frames import Frames
-from glnet_tf.errors import DataError
-from glnet_tf.files import read_array
+from glnet_tf.errors import ConfigError, DataError
+from glnet_tf.evaluation.predicted_files import read_depth, read_flow
+from glnet_tf.files import read_json
 from glnet_tf.geometry.camera import resize_intrinsics
 from glnet_tf.inference import predictor
-from glnet_tf.inference.predictions import read_depth, read_flow
-from glnet_tf.inference.predictor import MAX_STRIDE, Predictor, share_of_motion
-from glnet_tf.inference.written import Pictures, PredictionFolder
+from glnet_tf.inference.frame_prediction import share_of_motion
+from glnet_tf.inference.metric_scale import Metres
+from glnet_tf.inference.predictor import MAX_STRIDE, Predictor
+from glnet_tf.inference.refine import predict_video
+from glnet_tf.inference.result_folder import ResultFolder
 from glnet_tf.models.glnet import both_ways
-from glnet_tf.refinement.refiner import Refined
+from glnet_tf.refinement.refiner import STAGES, Refined, Stage
 from glnet_tf.structures import Predictions, Snippet, merge, split
 from glnet_tf.visualization.point_cloud import MAX_POINTS, PointCloud
 
 HEIGHT, WIDTH = 32, 96
 
 
-class Told:
+class Fixed:
     """Inverse depth is the images' brightness, refined into another scale in every window; each motion is a step."""
 
     windows: list[list[int]] = []
@@ -42,11 +45,11 @@ class Told:
         assert snippet.images.shape[1] == self.frames
         small = tf.image.resize(merge(snippet.images), self.size, method="area")
         brightness = split(tf.reduce_mean(small, axis=-1, keepdims=True), self.frames)
-        Told.windows.append([int(x * 255 + 0.5) for x in tf.reduce_mean(brightness, axis=[2, 3, 4])[0]])
-        scale = 1.0 if self.config.refine == "none" else float(len(Told.windows))
+        Fixed.windows.append([int(x * 255 + 0.5) for x in tf.reduce_mean(brightness, axis=[2, 3, 4])[0]])
+        scale = 1.0 if self.config.refine == "none" else float(len(Fixed.windows))
         pairs = 2 * (self.frames - 1)
 
-        def said(scale: float) -> Predictions:
+        def predicted(scale: float) -> Predictions:
             forward = tf.eye(4, batch_shape=[1, self.frames - 1]).numpy()
             forward[..., 2, 3] = -1 / scale
             flows = tf.ones([1, pairs, *self.size, 2])
@@ -55,18 +58,19 @@ class Told:
 
         moving = np.zeros([1, pairs, *self.size, 1], np.float32)
         moving[:, :, :, : self.size[1] // 2] = 1
-        final = said(scale)
         confidence = tf.fill(brightness.shape, 0.75)
         flow = tf.ones([1, pairs, *snippet.images.shape[2:4], 2])
-        return Refined(said(1.0), final, final, None, flow, confidence, tf.constant(moving), None, None, ("",))
+        names = STAGES[self.config.refine]
+        stages = tuple(Stage(name, predicted(scale if number else 1.0), flow) for number, name in enumerate(names))
+        return Refined(stages, confidence, tf.constant(moving), (0,), None, None, ("",))
 
 
 @pytest.fixture
-def told(monkeypatch):
-    Told.windows = []
+def fixed(monkeypatch):
+    Fixed.windows = []
     model = SimpleNamespace(field_of_view=60.0, image_size=(HEIGHT, WIDTH), source_of_intrinsics="given")
     monkeypatch.setattr(predictor, "load_model", lambda run_dir: (model, None))
-    monkeypatch.setattr(predictor, "Refiner", Told)
+    monkeypatch.setattr(predictor, "Refiner", Fixed)
 
 
 def images(count: int, size=(40, 120)) -> list[np.ndarray]:
@@ -75,26 +79,26 @@ def images(count: int, size=(40, 120)) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("refine", ["none", "oft"])
 @pytest.mark.parametrize("count", [1, 2, 5, 8, 9, 15, 16, 20])
-def test_every_image_once_in_order_in_one_scale(told, count, refine):
+def test_every_image_once_in_order_in_one_scale(fixed, count, refine):
     config = RefinementConfig(refine=refine, window=8)
-    said = list(Predictor("run", config).predict(iter(images(count))))
-    assert len(said) == count
-    depths = np.array([frame.disparity.mean() for frame in said])
+    predicted = list(Predictor("run", config).predict(iter(images(count))))
+    assert len(predicted) == count
+    depths = np.array([frame.disparity.mean() for frame in predicted])
     np.testing.assert_allclose(depths / depths[0], (100 + np.arange(count)) / 100, rtol=1e-5)
-    positions = np.array([frame.pose[:3, 3] for frame in said])
+    positions = np.array([frame.pose[:3, 3] for frame in predicted])
     np.testing.assert_allclose(positions, np.arange(count)[:, np.newaxis] * [0, 0, 1.0], atol=1e-5)
-    assert [frame.flow is None for frame in said] == [False] * (count - 1) + [True]
-    assert all(frame.disparity.shape == (40, 120) and frame.image.shape == (40, 120, 3) for frame in said)
-    for frame in said[:-1]:
+    assert [frame.flow is None for frame in predicted] == [False] * (count - 1) + [True]
+    assert all(frame.disparity.shape == (40, 120) and frame.image.shape == (40, 120, 3) for frame in predicted)
+    for frame in predicted[:-1]:
         np.testing.assert_allclose(frame.flow[5, 5], [120 / 160, 40 / 64])
         assert frame.moving[:, :59].all() and not frame.moving[:, 61:].any()
-    seen = [number for window in Told.windows for number in window]
+    seen = [number for window in Fixed.windows for number in window]
     assert set(seen) == set(range(100, 100 + count)) and len(seen) <= count + 2 * 8
 
 
 @pytest.mark.parametrize("count", [7, 20, 31, 32, 33, 40, 57, 64, 100])
 @pytest.mark.parametrize("strides", [[4], [2], [1, 4], [4, 1, 3]])
-def test_frames_apart_are_seen_together_and_those_between_follow(told, monkeypatch, count, strides):
+def test_frames_apart_are_seen_together_and_those_between_follow(fixed, monkeypatch, count, strides):
     wanted = itertools.cycle(strides)
     monkeypatch.setattr(Predictor, "_stride", lambda self, held: next(wanted))
     predictor_ = Predictor("run", RefinementConfig(refine="fusion", window=8))
@@ -106,15 +110,15 @@ def test_frames_apart_are_seen_together_and_those_between_follow(told, monkeypat
         return tf.ones([64, 160, 2])
 
     predictor_._next_flow = next_flow
-    said = list(predictor_.predict(iter(images(count))))
-    assert len(said) == count
-    depths = np.array([frame.disparity.mean() for frame in said])
+    predicted = list(predictor_.predict(iter(images(count))))
+    assert len(predicted) == count
+    depths = np.array([frame.disparity.mean() for frame in predicted])
     np.testing.assert_allclose(depths / depths[0], (100 + np.arange(count)) / 100, rtol=1e-5)
-    assert all(np.unique(np.diff(window)).tolist() in ([1], [2], [3], [4]) for window in Told.windows)
-    assert [frame.flow is None for frame in said] == [False] * (count - 1) + [True]
+    assert all(np.unique(np.diff(window)).tolist() in ([1], [2], [3], [4]) for window in Fixed.windows)
+    assert [frame.flow is None for frame in predicted] == [False] * (count - 1) + [True]
     np.testing.assert_allclose([b - a for a, b in steps], 1, atol=1e-3)
     # A motion of 1 from one frame of a window to the next, whatever lies between.
-    speed = np.diff([frame.pose[2, 3] for frame in said])
+    speed = np.diff([frame.pose[2, 3] for frame in predicted])
     np.testing.assert_allclose(1 / speed, np.round(1 / speed), atol=1e-5)
     if len(strides) == 1 and count >= 3 * strides[0]:
         np.testing.assert_allclose(speed, 1 / strides[0], rtol=1e-5)
@@ -128,7 +132,7 @@ def test_a_share_of_a_motion_makes_it_when_repeated(steps):
     np.testing.assert_allclose(np.linalg.matrix_power(share_of_motion(motion, steps), steps), motion, atol=1e-12)
 
 
-def test_the_stride_brings_the_parallax_that_is_wanted(told):
+def test_the_stride_brings_the_parallax_that_is_wanted(fixed):
     """The upper half passes twice as fast as the lower one: half a pixel of 320 apart from what a rotation explains."""
     rng = np.random.default_rng(0)
     texture = cv2.GaussianBlur(rng.uniform(0, 255, (240, 400)).astype(np.float32), (0, 0), 2)
@@ -150,7 +154,7 @@ def test_the_stride_brings_the_parallax_that_is_wanted(told):
     assert given._stride(held) == MAX_STRIDE
 
 
-def test_a_stream_is_not_read_further_than_a_window(told):
+def test_a_stream_is_not_read_further_than_a_window(fixed):
     read = []
 
     def stream():
@@ -158,63 +162,117 @@ def test_a_stream_is_not_read_further_than_a_window(told):
             read.append(image)
             yield image
 
-    said = Predictor("run").predict(stream())
+    predicted = Predictor("run").predict(stream())
     for done in range(1, 30):
-        next(said)
+        next(predicted)
         assert len(read) <= done + 8
 
 
-def test_given_intrinsics_come_back_and_images_that_do_not_fit_are_refused(told):
+def test_given_intrinsics_come_back_and_images_that_do_not_fit_are_refused(fixed):
     K = np.array([[90.0, 0, 60], [0, 80, 20], [0, 0, 1]], np.float32)
-    said = list(Predictor("run", intrinsics=K).predict(images(3)))
-    np.testing.assert_allclose(said[1].intrinsics, K, rtol=1e-5)
+    predicted = list(Predictor("run", intrinsics=K).predict(images(3)))
+    np.testing.assert_allclose(predicted[1].intrinsics, K, rtol=1e-5)
     with pytest.raises(DataError, match="120x20 pixels: expected at least 32"):
         list(Predictor("run").predict(images(3, (20, 120))))
     with pytest.raises(DataError, match="expected images of one size"):
         list(Predictor("run").predict(images(1) + images(1, (50, 120))))
 
 
-def test_what_is_written_reads_back(told, tmp_path):
-    folder, pictures = PredictionFolder(tmp_path / "out", 10.0), Pictures()
-    said = list(Predictor("run", RefinementConfig(refine="oft", window=4)).predict(images(6)))
-    for number, frame in enumerate(said):
-        folder.add(f"{number:06d}", frame, pictures.draw(frame), metric=False)
-    notes = {"input": "x", "unit": "up to scale", "seconds": 1.0, "refinement": {"refine": "oft"}, "remarks": ["cut"]}
-    folder.close(notes)
+def predict_folder(folder, frames, **settings):
+    predictor_ = Predictor("run", RefinementConfig(refine="oft", window=4))
+    with ResultFolder(folder, settings) as results:
+        return predict_video(predictor_, frames, results, Metres(0.0, 0.0), min_confidence=0.0)
+
+
+@pytest.fixture
+def video(tmp_path):
+    (tmp_path / "in").mkdir()
+    for number, image in enumerate(images(12)):
+        Image.fromarray(image).save(tmp_path / f"in/{number:06d}.png")
+    return str(tmp_path / "in")
+
+
+def test_what_is_written_reads_back(fixed, tmp_path, video):
     out = tmp_path / "out"
-    np.testing.assert_allclose(read_depth(out / "depth/000003.npz"), said[3].depth)
-    np.testing.assert_allclose(read_array(out / "depth/000003.npz", "confidence"), 0.75)
+    assert predict_folder(out, Frames(video))
+    predicted = list(Predictor("run", RefinementConfig(refine="oft", window=4)).predict(images(12)))
+    with ResultFolder(out, {}) as results:
+        for number, frame in enumerate(predicted):
+            read = results.read(f"{number:06d}")
+            for name in ("disparity", "confidence", "pose", "intrinsics", "image"):
+                np.testing.assert_allclose(getattr(read, name), getattr(frame, name), rtol=1e-6, err_msg=name)
+            for name in ("flow", "moving", "motion"):
+                ours, theirs = getattr(read, name), getattr(frame, name)
+                assert (ours is None) == (theirs is None) == (number == 11)
+                np.testing.assert_array_equal(ours, theirs)
+            np.testing.assert_allclose(read.initial.depth, frame.initial.depth, rtol=1e-3)
+        scale = results.rows["000003"].depth_png_scale
     np.testing.assert_allclose(read_depth(out / "confidence/000003.png") * 256 / 65535, 0.75, atol=1e-4)
-    note = json.loads((out / "prediction.json").read_text())
-    png = read_depth(out / "depth/000003.png") * 256 / note["depth_png_scale"]
-    np.testing.assert_allclose(png, said[3].depth, rtol=1e-3)
+    np.testing.assert_allclose(read_depth(out / "depth/000003.png") * 256 / scale, predicted[3].depth, rtol=1e-3)
     for suffix in (".flo", ".png"):
-        np.testing.assert_allclose(read_flow(out / f"flow/000003{suffix}"), said[3].flow, atol=1 / 128)
+        np.testing.assert_allclose(read_flow(out / f"flow/000003{suffix}"), predicted[3].flow, atol=1 / 128)
     for name in ("trajectory.txt", "trajectory.tum"):
         np.testing.assert_allclose(read_trajectory(out / name)[0][5, 2, 3], 5, rtol=1e-5)
-    intrinsics = json.loads((out / "intrinsics.json").read_text())
+    intrinsics = read_json(out / "intrinsics.json")
     assert intrinsics["width"] == 120 and intrinsics["fx"]["std"] < 1e-3
     movie = Frames(str(out / "video.mp4"))
-    assert movie.count == 5 and len(list(movie)) == 5
+    assert movie.count == 11 and len(list(movie)) == 11
     cloud = trimesh.load(out / "cloud.ply")
     # What moves, on the left, is left out; of the last frame nobody knows what moves.
     assert len(cloud.vertices) > 1000 and 0 < (cloud.vertices[:, 0] < -0.2).mean() < 0.2
     page = (out / "report.html").read_text()
-    assert "cut" in page and page.count("data:image/jpeg") > 20 and "depth_before" in page and "http" not in page
+    assert page.count("data:image/jpeg") > 20 and "depth_before" in page and "http" not in page
 
 
-def test_a_point_cloud_holds_what_is_certain(told):
+@pytest.mark.parametrize("after", [0, 2, 3, 7, 11])
+def test_an_interrupted_video_goes_on_to_the_same_results(fixed, tmp_path, video, after):
+    class Interrupted(Frames):
+        def __iter__(self):
+            for number, frame in enumerate(super().__iter__()):
+                if number == after:
+                    raise KeyboardInterrupt
+                yield frame
+
+    assert predict_folder(tmp_path / "whole", Frames(video))
+    assert not predict_folder(tmp_path / "out", Interrupted(video))
+    note = read_json(tmp_path / "out/prediction.json")
+    assert not note["complete"] and "interrupted" in note["remarks"][0] and note["frames"] <= after
+    assert predict_folder(tmp_path / "out", Frames(video))
+    for name in ("frames.jsonl", "trajectory.tum"):
+        ours, theirs = ((tmp_path / place / name).read_text() for place in ("out", "whole"))
+        assert ours == theirs
+    np.testing.assert_array_equal(*(read_depth(tmp_path / place / "depth/000009.npz") for place in ("out", "whole")))
+    with pytest.raises(ConfigError, match="a=None, not 1"):
+        predict_folder(tmp_path / "out", Frames(video), a=1)
+
+
+def test_a_folder_of_something_else_is_left_alone(fixed, tmp_path, video):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/thesis.tex").touch()
+    with pytest.raises(ConfigError, match="holds something else: expected a new or empty folder"):
+        predict_folder(tmp_path / "out", Frames(video))
+    (tmp_path / "in/000000.png").rename(tmp_path / "in/0000000.png")
+    (tmp_path / "out/thesis.tex").unlink()
+    with ResultFolder(tmp_path / "out", {}) as results:
+        results.add("000000", next(Predictor("run").predict(images(2))))
+        with pytest.raises(DataError, match="another process is writing there"):
+            ResultFolder(tmp_path / "out", {})
+    with pytest.raises(DataError, match="holds frame 000000, not 0000000: expected the same video"):
+        predict_folder(tmp_path / "out", Frames(video))
+
+
+def test_a_point_cloud_holds_what_is_certain(fixed):
     frame = list(Predictor("run").predict(images(2)))[0]
     half = frame._replace(confidence=np.where(np.arange(40)[:, np.newaxis] < 20, 0.6, 0.4) * np.ones((40, 120)))
     counts = {}
-    for least, said in ((0.0, half), (0.5, half), (0.9, half)):
+    for least in (0.0, 0.5, 0.9):
         cloud = PointCloud(least)
-        cloud.add(said)
+        cloud.add(half)
         counts[least] = len(cloud.arrays()[0])
     assert counts[0.0] == counts[0.9] == 2 * counts[0.5] > 0
 
 
-def test_a_point_cloud_stays_bounded(told):
+def test_a_point_cloud_stays_bounded(fixed):
     frame = list(Predictor("run").predict(images(2, (200, 300))))[0]
     cloud = PointCloud()
     for _ in range(60):

@@ -64,7 +64,7 @@ def test_depth_smoothness_is_relative_to_the_mean_of_each_image():
 
 
 def test_second_order_knows_planes():
-    """Zero for inverse depth that is linear in the pixel, whose first order is not; a kink of 3 in one of 4 x 3 columns by hand."""
+    """Zero for inverse depth that is linear in the pixel, whose first order is not; a kink of 3 by hand."""
     plane = ramp(0.5, -0.25) + 2.0
     assert depth_smoothness(plane, edge_weights(FLAT), 0) > 0.25
     np.testing.assert_allclose(depth_smoothness(plane, edge_weights(FLAT), 0, order=2), 0, atol=1e-15)

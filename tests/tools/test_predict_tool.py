@@ -35,7 +35,9 @@ def test_a_folder_of_images_with_a_damaged_one(tmp_path):
     for name in ("report.html", "video.mp4", "cloud.ply", "intrinsics.json", "trajectory.txt", "trajectory.tum"):
         assert (out / name).stat().st_size > 0
     again = predict(f"--input={tmp_path}/in", f"--run_dir={tmp_path}/run", f"--output_dir={tmp_path}/out")
-    assert again.returncode == 2 and "expected a new or empty folder" in again.stderr
+    assert again.returncode == 0 and "there already" in again.stdout
+    other = predict(f"--input={tmp_path}/in", f"--run_dir={tmp_path}/run", f"--output_dir={tmp_path}/out", "--scale=2")
+    assert other.returncode == 2 and "scale=0.0, not 2.0: expected the same settings" in other.stderr
 
 
 def test_a_list_is_shared_among_machines_and_not_repeated(tmp_path):

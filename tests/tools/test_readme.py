@@ -19,10 +19,10 @@ FRAMES, HEIGHT, WIDTH = 4, 96, 320
 
 def test_the_python_of_the_readme(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    street, movie = Street(1000, FRAMES, HEIGHT, WIDTH), Movie(tmp_path / "drive.mp4", 10)
-    for number in range(FRAMES):
-        movie.add(street.frame(number).image)
-    movie.close()
+    street = Street(1000, FRAMES, HEIGHT, WIDTH)
+    with Movie(tmp_path / "drive.mp4", 10) as movie:
+        for number in range(FRAMES):
+            movie.add(street.frame(number).image)
     (block,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     # Every line that only names a field is kept, with what the README says of it.
     code = re.sub(r"^    frame\.(\w+)  # (.*)$", r"    fields.append(('\1', frame.\1, '''\2'''))", block, flags=re.M)

@@ -21,10 +21,11 @@ def test_a_street(tmp_path):
         "--streets=1", "--refine=oft", "--iterations=2",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "2 of 2 snippets refined" in done.stdout
-    rows = [json.loads(line) for line in (tmp_path / "out/snippets.jsonl").read_text().splitlines()]
+    assert "4 of 4 frames refined" in done.stdout
+    lines = [json.loads(line) for line in (tmp_path / "out/frames.jsonl").read_text().splitlines()]
+    rows = [line for line in lines if line["oft"]]
     assert [len(row["oft"]["total"]) for row in rows] == [3, 3]
-    assert min(rows[0]["oft"]["total"]) > 0 and "depth_abs_rel" in rows[0]["errors"]["oft"]
+    assert min(rows[0]["oft"]["total"]) > 0 and "depth_abs_rel" in lines[1]["errors"]["oft"]
 
 
 def test_bad_input(tmp_path):

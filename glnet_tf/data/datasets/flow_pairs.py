@@ -94,9 +94,9 @@ def _kitti_flow(folder: Path, files: tuple[str, ...], frame: int) -> FlowTruth |
     if not (occluded.exists() or visible.exists()):
         return None
     flow, valid = read_kitti_flow(occluded if occluded.exists() else visible)
-    seen = read_kitti_flow(visible)[1] if visible.exists() else np.zeros_like(valid)
+    seen = read_kitti_flow(visible)[1] if visible.exists() else None
     objects = folder / "obj_map" / name
-    moving = _objects(objects) if objects.exists() else np.zeros_like(valid)
+    moving = _objects(objects) if objects.exists() else None
     return FlowTruth(flow, valid, seen, moving)
 
 
@@ -115,4 +115,4 @@ def _middlebury_flow(folder: Path, files: tuple[str, ...], frame: int) -> FlowTr
     if not file.exists():
         return None
     flow, valid = read_flo(file)
-    return FlowTruth(flow, valid, np.zeros_like(valid), np.zeros_like(valid))
+    return FlowTruth(flow, valid, None, None)

@@ -50,12 +50,12 @@ class Scene:
 
 
 class FlowTruth(NamedTuple):
-    """Flow of a frame to the next, [h, w, 2] pixels, and where, [h, w] each: known, to a visible point, of a mover."""
+    """Flow of a frame to the next, and where it is known, leads to a visible point, is a mover's; see GroundTruth."""
 
-    flow: np.ndarray
-    valid: np.ndarray
-    visible: np.ndarray
-    moving: np.ndarray
+    flow: np.ndarray | None
+    valid: np.ndarray | None
+    visible: np.ndarray | None
+    moving: np.ndarray | None
 
 
 class SceneSource(Source):
@@ -181,24 +181,22 @@ class SceneSource(Source):
         before, frame, after = (int(frame - self._starts[number]) for frame in self._frames[index])
         depth = None if scene.depth is None else scene.depth(frame)
         flow = None if scene.flow is None or after != frame + 1 else scene.flow(frame)
-        motions = np.zeros((2, 4, 4))
-        if scene.poses is not None:
-            earlier, later = scene.poses[[before, frame]], scene.poses[[frame, after]]
-            motions = np.linalg.inv(later) @ earlier
         if depth is None and flow is None and scene.poses is None:
             return None
+        motions = None
+        if scene.poses is not None:
+            earlier, later = scene.poses[[before, frame]], scene.poses[[frame, after]]
+            motions = (np.linalg.inv(later) @ earlier).astype(np.float32)
         for kind, value in (("depth", depth), ("flow", None if flow is None else flow.flow)):
             if value is not None and value.shape[:2] != size:
                 raise DataError(
                     f"{self.label(index)}: its true {kind} is {value.shape[1]}x{value.shape[0]} pixels: expected "
                     f"{size[1]}x{size[0]} as its image; restore the file"
                 )
-        nothing = np.zeros(size, np.float32)
-        flow = flow or FlowTruth(np.zeros((*size, 2), np.float32), nothing, nothing, nothing)
-        masks = (nothing if depth is None else depth, flow.valid, flow.visible, flow.moving)
         rows = _used_height(scene, size)
-        known, valid, visible, moving = (np.asarray(mask[:rows, :, np.newaxis], np.float32) for mask in masks)
-        return GroundTruth(known, flow.flow[:rows], valid, visible, moving, motions.astype(np.float32))
+        known = flow or FlowTruth(None, None, None, None)
+        maps = (depth, known.flow, known.valid, known.visible, known.moving)
+        return GroundTruth(*(None if x is None else x[:rows] for x in maps))._replace(poses=motions)
 
 
 def _used_height(scene: Scene, size: tuple[int, int]) -> int:

@@ -1,0 +1,207 @@
+"""What is predicted for a video or a data set, as a folder: frame by frame, so that an interrupted run goes on.
+
+NAME is a frame's: FRAME of a video, SCENE/FRAME of a data set.
+
+image/NAME.jpg, depth/NAME.npz (depth and confidence, float32) and NAME.png (16 bit, see depth_png_scale in
+frames.jsonl), depth_before/NAME.png (as predicted, where it was refined), confidence/NAME.png (16 bit, 65535: 1),
+flow/NAME.flo and NAME.png (KITTI's), moving/NAME.png (white: moves by itself); a line in frames.jsonl, see FrameRow,
+which comes last and says that all is there; settings.json, on which the results depend. inference.summary adds what
+needs all frames.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+
+from glnet_tf.data.datasets.folder import DEPTH_SCALE
+from glnet_tf.data.files.arrays import read_depth_png, read_flo, write_depth_png, write_flo, write_kitti_flow
+from glnet_tf.data.frames import read_image
+from glnet_tf.errors import ConfigError, DataError
+from glnet_tf.files import (
+    append_json_line,
+    check_settings,
+    locked,
+    make_folder,
+    read_array,
+    read_json,
+    read_json_lines,
+    write_json,
+    write_npz,
+)
+from glnet_tf.inference.source_prediction import Errors, Histories, Predecessor
+from glnet_tf.structures import FramePrediction
+from glnet_tf.visualization.pictures import write_jpeg, write_png
+
+ROWS, SETTINGS = "frames.jsonl", "settings.json"
+MAX_PNG, MAX_KITTI_FLOW = 65535, 511.9
+# The farthest depth that the 16-bit PNG of a video up to scale holds, in medians of its first frame.
+MAX_PNG_DEPTH = 16.0
+
+
+class FrameRow(NamedTuple):
+    """A line of frames.jsonl: what is known of a finished frame beside its maps.
+
+    Attributes:
+      name: FRAME, or SCENE/FRAME.
+      path: of the trajectory that the frame is in; empty for a video.
+      pose: [4, 4] camera to world.
+      motion: [4, 4] T to the next frame; None for the last one.
+      intrinsics: [3, 3] K in pixels.
+      depth_png_scale: value over depth in the 16-bit PNGs.
+      reason: why the frame was not refined; empty if it was, or was not to be.
+      scale: factor that was applied to all lengths, to make them metres.
+      ground: height of the camera above the ground that was found in the depth, and the share of its points; or None.
+      errors: by stage and name, where the truth is known.
+      pft, oft: the objective and its terms against the iterations, once for every window.
+    """
+
+    name: str
+    path: str
+    pose: list[list[float]]
+    motion: list[list[float]] | None
+    intrinsics: list[list[float]]
+    depth_png_scale: float
+    reason: str = ""
+    scale: float = 1.0
+    ground: list[float] | None = None
+    errors: Errors = {}
+    pft: dict[str, list[float]] = {}
+    oft: dict[str, list[float]] = {}
+
+    def predecessor(self) -> Predecessor:
+        """Returns what the prediction of the next frame needs of this one."""
+        pose = np.array(self.pose)
+        return Predecessor(self.path, pose if self.motion is None else pose @ np.linalg.inv(np.array(self.motion)))
+
+
+class ResultFolder(contextlib.AbstractContextManager):
+    """Writes frames as they come, and knows those that are there: `with ResultFolder(place, settings) as results: ...`.
+
+    Args:
+      folder: made if need be; no other process may write to it.
+      settings: what the results depend on, as JSON holds it; a folder never mixes the results of two.
+      flag: by which the user gave the folder.
+
+    Attributes:
+      rows: of the finished frames, by name, in their order.
+
+    Raises:
+      ConfigError: the folder holds something else, or results of other settings.
+      DataError: the folder cannot be written, or another process writes there.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any], flag: str = "output_dir"):
+        self.folder = make_folder(folder, flag)
+        self._lock = contextlib.ExitStack()
+        self._lock.enter_context(locked(folder))
+        with contextlib.ExitStack() as failed:
+            failed.callback(self._lock.close)
+            settings, note = json.loads(json.dumps(settings)), folder / SETTINGS
+            if note.exists():
+                check_settings(note, read_json(note), settings, flag)
+            elif any(file.name != ".lock" for file in folder.iterdir()):
+                raise ConfigError(
+                    f"--{flag}={folder}: holds something else: expected a new or empty folder, or such results; choose "
+                    "another"
+                )
+            write_json(note, settings)
+            self.rows = {row.name: row for row in map(self._row, read_json_lines(folder / ROWS))}
+            failed.pop_all()
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._lock.close()
+
+    def _row(self, line: Any) -> FrameRow:
+        try:
+            return FrameRow(**line)
+        except TypeError:
+            raise DataError(
+                f"{self.folder / ROWS}: {str(line)[:80]}: expected a frame's fields; restore the file"
+            ) from None
+
+    def add(
+        self,
+        name: str,
+        frame: FramePrediction,
+        path: str = "",
+        errors: Errors | None = None,
+        histories: Histories | None = None,
+        metric: bool = False,
+        scale: float = 1.0,
+        ground: tuple[float, float] | None = None,
+    ) -> None:
+        """Writes what is predicted for a frame; `metric`: whether lengths are metres, for the rest see FrameRow."""
+        row = FrameRow(
+            name=name,
+            path=path,
+            pose=frame.pose.tolist(),
+            motion=None if frame.motion is None else frame.motion.tolist(),
+            intrinsics=frame.intrinsics.tolist(),
+            depth_png_scale=float(DEPTH_SCALE) if metric else self._png_scale(frame.depth),
+            reason=frame.reason,
+            scale=scale,
+            ground=None if ground is None else list(ground),
+            errors=errors or {},
+            **(histories or {}),
+        )
+        write_jpeg(self.file("image", name, ".jpg"), frame.image)
+        confidence = frame.confidence.astype(np.float32)
+        write_npz(self.file("depth", name, ".npz"), depth=frame.depth.astype(np.float32), confidence=confidence)
+        write_depth_png(self.file("confidence", name, ".png"), confidence, MAX_PNG)
+        for kind, depth in (("depth", frame.depth), ("depth_before", frame.initial.depth if frame.initial else None)):
+            if depth is not None:
+                clipped = np.minimum(depth, MAX_PNG / row.depth_png_scale)
+                write_depth_png(self.file(kind, name, ".png"), clipped, row.depth_png_scale)
+        if frame.flow is not None:
+            write_flo(self.file("flow", name, ".flo"), frame.flow)
+            valid = np.all(np.abs(frame.flow) < MAX_KITTI_FLOW, axis=-1)
+            write_kitti_flow(self.file("flow", name, ".png"), frame.flow, valid)
+        if frame.moving is not None:
+            white = np.where(frame.moving[..., np.newaxis], np.full(3, 255, np.uint8), np.uint8(0))
+            write_png(self.file("moving", name, ".png"), white)
+        append_json_line(self.folder / ROWS, row._asdict())
+        self.rows[name] = row
+
+    def read(self, name: str) -> FramePrediction:
+        """Returns what was written of a frame; of what was predicted before refinement, the depth only."""
+        row, depth = self.rows[name], self.file("depth", name, ".npz")
+        before, flow, moving = (
+            self.file(*place)
+            for place in (("depth_before", name, ".png"), ("flow", name, ".flo"), ("moving", name, ".png"))
+        )
+        frame = FramePrediction(
+            image=read_image(self.file("image", name, ".jpg")),
+            disparity=1 / read_array(depth, "depth"),
+            confidence=read_array(depth, "confidence"),
+            flow=read_flo(flow)[0] if flow.exists() else None,
+            moving=cv2.imread(str(moving), cv2.IMREAD_GRAYSCALE) > 0 if moving.exists() else None,
+            motion=None if row.motion is None else np.array(row.motion),
+            pose=np.array(row.pose),
+            intrinsics=np.array(row.intrinsics),
+            reason=row.reason,
+        )
+        if not before.exists():
+            return frame
+        disparity = 1 / np.maximum(read_depth_png(before, row.depth_png_scale), 0.5 / row.depth_png_scale)
+        return frame._replace(initial=frame._replace(disparity=disparity))
+
+    def file(self, kind: str, name: str, suffix: str) -> Path:
+        """Returns the file of a kind of result: KIND/NAME.SUFFIX, KIND.SUFFIX without a name; its folder is made."""
+        file = self.folder / kind / (name + suffix) if name else self.folder / (kind + suffix)
+        make_folder(file.parent, "output_dir")
+        return file
+
+    def _png_scale(self, depth: np.ndarray) -> float:
+        """A power of two: that of the first frame for all."""
+        if self.rows:
+            return next(iter(self.rows.values())).depth_png_scale
+        return 2.0 ** math.floor(math.log2(MAX_PNG / (MAX_PNG_DEPTH * float(np.median(depth)))))
