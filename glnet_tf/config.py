@@ -206,9 +206,6 @@ class LossConfig(Checked):
     structure: float = setting(0.01, "weight of the multi-view 3D structure consistency", low=0.0)
     epipolar: float = setting(0.1, "weight of the epipolar loss", low=0.0)
     depth_smoothness: float = setting(0.02, "weight of the edge-aware depth smoothness", low=0.0)
-    depth_smoothness_order: int = setting(
-        1, "1: inverse depth should be constant (the paper's); 2: linear in the pixel, as planes are", choices=(1, 2)
-    )
     flow_smoothness: float = setting(0.1, "weight of the edge-aware flow smoothness", low=0.0)
     consistency: float = setting(0.2, "weight of the forward-backward flow consistency", low=0.0)
     triangulation: float = setting(
@@ -230,14 +227,7 @@ class LossConfig(Checked):
 
 
 # What refinement minimises, chosen on real video with truth.
-REFINEMENT_LOSS = LossConfig(
-    triangulation=0,
-    evidence=0.5,
-    depth_smoothness=1.0,
-    depth_smoothness_order=2,
-    epipolar_mask=True,
-    rigid_mask=True,
-)
+REFINEMENT_LOSS = LossConfig(triangulation=0, evidence=0.5, depth_smoothness=0.1, epipolar_mask=True, rigid_mask=True)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -181,6 +181,7 @@ def level_terms(
     two_branch: tf.Tensor,
     config: LossConfig,
     target: TriangulationTarget | None = None,
+    planar: bool = False,
 ) -> LossReport:
     """Returns the terms at one level, [B] each, averaged over the pairs.
 
@@ -191,6 +192,7 @@ def level_terms(
       two_branch: share of the two-branch photometric loss.
       config: constants and masks.
       target: from triangulation_targets, of this level; None: no triangulation.
+      planar: which smoothness of depth, see depth_smoothness.
     """
     pair = compare(images, predictions, level, config.alpha)
     grid = pixel_grid(tf.shape(pair.flow)[1], tf.shape(pair.flow)[2], pair.flow.dtype)
@@ -209,9 +211,7 @@ def level_terms(
         ),
         structure=structure_loss(pair.rigid, pair.sampled_depth, pair.rigid_visible * rigid_mask),
         epipolar=epipolar_loss(grid, pair.flow_pixels, *camera, epipolar_mask, config.epipolar_distance),
-        depth_smoothness=depth_smoothness(
-            merge(predictions.disparities[level]), edges, level, config.depth_smoothness_order
-        ),
+        depth_smoothness=depth_smoothness(merge(predictions.disparities[level]), edges, level, planar),
         flow_smoothness=flow_smoothness(pair.flow, edges_a, level),
         consistency=consistency_loss(pair.flow, pair.returned_flow, pair.flow_visible),
         triangulation=(
@@ -248,6 +248,7 @@ def objectives(
     weights: LossWeights,
     config: LossConfig,
     found: Evidence | None = None,
+    planar: bool = False,
 ) -> tuple[tf.Tensor, LossReport]:
     """Returns GLNet's objective of each snippet, [B], and its unweighted terms, both averaged over pairs and levels.
 
@@ -255,10 +256,11 @@ def objectives(
       snippet, predictions: B of them.
       weights, config: of the terms.
       found: [B, F, H, W, 1] evidence about the depth of the frames; None: it is not held to any.
+      planar: which smoothness of depth, see depth_smoothness.
     """
     target = triangulation_targets(snippet.images, predictions) if config.triangulation else [None] * SCALES
     levels = [
-        level_terms(images, predictions, level, weights.two_branch, config, target[level])
+        level_terms(images, predictions, level, weights.two_branch, config, target[level], planar)
         for level, images in enumerate(image_pyramid(snippet.images))
     ]
     report = LossReport(*(tf.add_n(list(term)) / SCALES for term in zip(*levels)))

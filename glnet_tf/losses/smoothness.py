@@ -8,6 +8,10 @@ import tensorflow as tf
 
 from glnet_tf.geometry.fast_ops import column_differences, row_differences
 
+# Brings second differences to the size of first ones, so that one weight serves both: on predicted inverse depth of
+# streets they are an eighth of them.
+SECOND_ORDER = 10.0
+
 
 class Edges(NamedTuple):
     """How much each difference of neighbours counts, exp(-|dI|): [B, 1, H - 1, W] down, [B, 1, H, W - 1] across."""
@@ -53,19 +57,20 @@ def edge_aware_curvature(field: tf.Tensor, edges: Edges) -> tf.Tensor:
     return down + across
 
 
-def depth_smoothness(disparity: tf.Tensor, edges: Edges, level: int, order: int = 1) -> tf.Tensor:
+def depth_smoothness(disparity: tf.Tensor, edges: Edges, level: int, planar: bool = False) -> tf.Tensor:
     """Returns the smoothness, [B], of inverse depth, [B, H, W, 1], over its mean, divided by 2^s.
 
     Args:
       disparity: inverse depth.
       edges: of the image at this level.
       level: s.
-      order: 1, the paper's, which is least where all depth is the same; 2 (not in the paper), zero on planes, whose
-        inverse depth is linear in the pixel.
+      planar: False, the paper's: least where all depth is the same. True, of second order (not in the paper): zero on
+        planes, whose inverse depth is linear in the pixel.
     """
     relative = disparity / tf.reduce_mean(disparity, axis=[1, 2, 3], keepdims=True)
-    roughness = edge_aware_smoothness if order == 1 else edge_aware_curvature
-    return roughness(relative, edges) / 2**level
+    if planar:
+        return SECOND_ORDER * edge_aware_curvature(relative, edges) / 2**level
+    return edge_aware_smoothness(relative, edges) / 2**level
 
 
 def flow_smoothness(flow: tf.Tensor, edges: Edges, level: int) -> tf.Tensor:

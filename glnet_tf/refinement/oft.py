@@ -170,7 +170,7 @@ def make_output_refinement(
         with tf.GradientTape() as tape:
             tape.watch(state.corrections)
             refined = corrected_predictions(initial, state.corrections)
-            total, report = objectives(snippet, refined, weights, loss, found)
+            total, report = objectives(snippet, refined, weights, loss, found, planar=True)
             held = total + config.prior * prior(initial, refined, state.corrections)
             pixels = tf.cast(tf.reduce_prod(tf.shape(snippet.images)[2:4]), tf.float32)
             summed = tf.reduce_sum(held) * pixels
