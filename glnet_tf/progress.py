@@ -1,8 +1,9 @@
-"""What long work has in common: a bar, threads that stop when asked to, and shares for several machines."""
+"""What long work has in common: a command, a bar, threads that stop when asked to, and shares for several machines."""
 
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,6 +16,12 @@ from glnet_tf.errors import ConfigError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+def command_line() -> str:
+    """Returns the command that this process was started by."""
+    program = f"python {sys.argv[0]}" if sys.argv[0].endswith(".py") else sys.argv[0]
+    return " ".join([program, *map(shlex.quote, sys.argv[1:])])
 
 
 def progress_bar(total: int | None, name: str, unit: str, done: int = 0) -> tqdm:

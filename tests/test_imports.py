@@ -27,7 +27,7 @@ ALLOWED = {
     "metrics": {"errors", "config"},
     "street": BASE | {"geometry"},
     "data": WORK | {"geometry.camera", "street"},
-    "visualization": BASE | {"files"},
+    "visualization": BASE | {"files", "progress"},
     "training": WORK | {"geometry", "models", "losses", "data", "metrics", "visualization"},
     "refinement": WORK | {"geometry", "models", "losses"},
     "inference": WORK | {"geometry", "models", "losses", "data", "metrics", "visualization", "refinement", "training"},

@@ -30,5 +30,5 @@ def main() -> None:
         lines = [f"  {command:10}{text}" for command, text in COMMANDS.items()]
         print("\n".join(["glnet COMMAND --FLAG=VALUE ...; glnet COMMAND --help", *lines]))
         sys.exit(0 if name in ("", "help", "--help", "-h") else 2)
-    del sys.argv[1]
+    sys.argv[:2] = [f"glnet {name}"]
     run_command(name)

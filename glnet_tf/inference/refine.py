@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -21,7 +20,7 @@ from glnet_tf.inference.predictor import Predictor
 from glnet_tf.inference.result_folder import ResultFolder
 from glnet_tf.inference.source_prediction import predict_source
 from glnet_tf.inference.summary import as_lines, write_summary
-from glnet_tf.progress import progress_bar
+from glnet_tf.progress import command_line, progress_bar
 from glnet_tf.structures import FRAMES, rescaled_motion
 
 
@@ -130,7 +129,7 @@ def predict_data_set(
 def _notes(predictor: Predictor, started: float) -> dict[str, Any]:
     """How results were made."""
     return {
-        "command": shlex.join(["python", *sys.argv]),
+        "command": command_line(),
         "refinement": dataclasses.asdict(predictor.refinement),
         "seconds": round(time.monotonic() - started, 1),
     }

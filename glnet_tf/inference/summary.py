@@ -94,7 +94,8 @@ def write_summary(
                 strip.add(name, drawn)
                 bar.update()
     errors = average_errors([row.errors for row in rows if row.errors])
-    write_json(results.folder / "table.json", errors)
+    if errors:
+        write_json(results.folder / "table.json", errors)
     reasons = Counter(row.reason.partition(":")[0] for row in rows if row.reason)
     lines = [
         *lines,

@@ -6,8 +6,6 @@ import base64
 import importlib.metadata
 import io
 import platform
-import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +17,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from glnet_tf.files import write_bytes
+from glnet_tf.progress import command_line
 
 MAX_FRAMES, WIDEST, JPEG_QUALITY = 48, 640, 80
 LAYERS = {
@@ -93,7 +92,7 @@ def write_report(
         compared="depth_before" in present,
         charts=charts,
         tables=tables,
-        command=shlex.join(["python", *sys.argv]),
+        command=command_line(),
         versions=", ".join(
             [f"Python {platform.python_version()}"]
             + [f"{name} {importlib.metadata.version(name)}" for name in VERSIONED]
