@@ -214,20 +214,18 @@ class LossConfig(Checked):
     evidence: float = setting(
         0.0, "weight, in refinement, of the agreement of depth with evidence (not in the paper)", low=0.0
     )
-    alpha: float = setting(0.85, "share of SSIM in the photometric distance", low=0.0)
     epipolar_distance: str = setting("sampson", "form of the epipolar residual", choices=("sampson", "algebraic"))
     epipolar_camera: bool = setting(
         False,
         "whether the epipolar loss trains the camera too; otherwise it holds the flow to the camera, not the reverse",
     )
-    epipolar_mask: bool = setting(False, "restrict the epipolar loss to pixels whose flow agrees with the rigid flow")
-    rigid_mask: bool = setting(
-        False, "leave pixels whose flow disagrees with the rigid flow to the flow: they move by themselves"
+    static_mask: bool = setting(
+        False, "leave pixels whose flow disagrees with the rigid flow to the flow alone: they move by themselves"
     )
 
 
 # What refinement minimises, chosen on real video with truth.
-REFINEMENT_LOSS = LossConfig(triangulation=0, evidence=0.5, depth_smoothness=0.1, epipolar_mask=True, rigid_mask=True)
+REFINEMENT_LOSS = LossConfig(triangulation=0, evidence=0.5, depth_smoothness=0.1, static_mask=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -270,7 +268,6 @@ class TrainingConfig(Checked):
     two_branch_floor: float = setting(
         0.6, "weight of the two-branch photometric loss that remains after the warm-up", low=0.0
     )
-    gradient_clip: float = setting(10.0, "largest length of the whole gradient", low=0.0)
     seed: int = setting(0, "seed of initialisation, shuffling and augmentation", low=0)
     summary_steps: int = setting(200, "steps between TensorBoard pictures", low=1)
     checkpoint_steps: int = setting(200, "steps between checkpoints and validations", low=1)

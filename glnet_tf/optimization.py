@@ -10,6 +10,9 @@ import tensorflow as tf
 Rate = Union[float, Callable, tf.keras.optimizers.schedules.LearningRateSchedule]
 Groups = Sequence[Sequence[tf.Variable]]
 
+# Of the whole gradient in training: its largest length.
+MAX_GRADIENT = 10.0
+
 
 class Adam(tf.keras.optimizers.legacy.Adam):
     """Adam as one fused kernel per variable; the successor of this class traces for minutes on so many."""
@@ -30,7 +33,7 @@ def update(
     optimizers: Sequence[Adam],
     groups: Groups,
     gradients: Sequence[tf.Tensor | None],
-    clip: float,
+    clip: float = MAX_GRADIENT,
 ) -> tf.Tensor:
     """Lets each optimizer change its group of variables.
 

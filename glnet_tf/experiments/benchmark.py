@@ -158,7 +158,7 @@ def inference_times(model: ModelConfig, data: DataConfig, repeats: int) -> dict[
     return interleaved(runs, repeats)
 
 
-def kernels_of(model: GLNet, snippet: Snippet, alpha: float) -> Run:
+def kernels_of(model: GLNet, snippet: Snippet) -> Run:
     """Returns the warps and SSIM of all levels and pairs, forward and gradient, and nothing else of OFT."""
     initial = finest(model(snippet))
     images = image_pyramid(snippet.images)
@@ -168,7 +168,7 @@ def kernels_of(model: GLNet, snippet: Snippet, alpha: float) -> Run:
         with tf.GradientTape() as tape:
             tape.watch(corrections)
             predictions = corrected_predictions(initial, corrections)
-            pairs = [compare(images[level], predictions, level, alpha) for level in range(SCALES)]
+            pairs = [compare(images[level], predictions, level) for level in range(SCALES)]
             total = sum(tf.reduce_sum(pair.rigid_distance) + tf.reduce_sum(pair.flow_distance) for pair in pairs)
         return tape.gradient(total, corrections, unconnected_gradients=tf.UnconnectedGradients.ZERO), total
 
@@ -202,7 +202,7 @@ def refinement_times(data: DataConfig, loss: LossConfig, repeats: int) -> dict[s
         taken = interleaved({"few": partial(refined, few), "many": partial(refined, many)}, repeats)
         return (taken["many"] - taken["few"]) / (many - few)
 
-    kernels = kernels_of(model, snippet, loss.alpha)
+    kernels = kernels_of(model, snippet)
     block = np.ones(32 * 2**20, np.float32)
     target = np.empty_like(block)
     taken = interleaved({"kernels": kernels, "copy": partial(np.copyto, target, block)}, repeats)

@@ -105,7 +105,7 @@ def write_boards(trainer: Trainer, shown: Snippet, predictions: Predictions, sta
     """Draws what is predictions about the snippets to show, one board each."""
     for i in range(PICTURES):
         snippet, made = (tf.nest.map_structure(lambda x, i=i: x[i : i + 1], batch) for batch in (shown, predictions))
-        write_png(trainer.run_dir / f"street{i}_{stage}.png", board(explain(snippet, made, LossConfig.alpha)))
+        write_png(trainer.run_dir / f"street{i}_{stage}.png", board(explain(snippet, made)))
 
 
 def write_page(run_dir: Path, metrics: dict[str, Any]) -> None:

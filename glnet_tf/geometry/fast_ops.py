@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Callable
 
 import tensorflow as tf
@@ -17,23 +18,23 @@ import tensorflow as tf
 C1 = 0.01**2
 C2 = 0.03**2
 COMPLEX = {tf.float32: tf.complex64, tf.float64: tf.complex128}
-_plain_only = False
+# Belongs to the thread that traces, so that an export leaves the graphs of others alone.
+_plain_only = ContextVar("plain_only", default=False)
 
 
 @contextlib.contextmanager
 def plain_operators() -> Iterator[None]:
     """Within it, every graph is traced with operators that TensorFlow has everywhere, as an exported model needs it."""
-    global _plain_only
-    before, _plain_only = _plain_only, True
+    token = _plain_only.set(True)
     try:
         yield
     finally:
-        _plain_only = before
+        _plain_only.reset(token)
 
 
 def only_plain() -> bool:
     """Whether operators are wanted that every device and compiler has, not the fastest on a CPU."""
-    return _plain_only or bool(tf.config.list_logical_devices("GPU"))
+    return _plain_only.get() or bool(tf.config.list_logical_devices("GPU"))
 
 
 def joined(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:

@@ -14,14 +14,14 @@ from glnet_tf.config import LossConfig, RefinementConfig
 from glnet_tf.errors import DataError
 from glnet_tf.files import write_bytes
 from glnet_tf.geometry.fast_ops import plain_operators
-from glnet_tf.inference.predictions import MIDDLE, assume_intrinsics
+from glnet_tf.inference.snippets import assume_intrinsics
 from glnet_tf.losses.objective import loss_weights
 from glnet_tf.models.glnet import GLNet
 from glnet_tf.models.levels import finest
 from glnet_tf.models.observation import make_observe
 from glnet_tf.refinement.oft import make_output_refinement
 from glnet_tf.refinement.refiner import target, with_depth
-from glnet_tf.structures import FRAMES, Snippet
+from glnet_tf.structures import FRAMES, MIDDLE, Snippet
 
 Outputs = dict[str, tf.Tensor]
 ONNX_OPSET = 17

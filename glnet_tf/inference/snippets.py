@@ -57,7 +57,7 @@ class SnippetReader:
             yield assume_intrinsics(snippet, self.model, shapes)
 
 
-def assume_intrinsics(snippet: Snippet, model: GLNet, shapes: tf.Tensor) -> Snippet:
+def assume_intrinsics(snippet: Snippet, model: GLNet, shapes: tf.Tensor | None = None) -> Snippet:
     """Returns a batch in which an unknown K is that of the model's field of view: a given K still has to be one.
 
     A model that has a K of its own only takes the shape of an unseen camera's pixels from it: it never sees the true K.
@@ -65,7 +65,7 @@ def assume_intrinsics(snippet: Snippet, model: GLNet, shapes: tf.Tensor) -> Snip
     Args:
       snippet: the batch.
       model: whose field of view.
-      shapes: [B] width over height of the cameras' own images.
+      shapes: [B] width over height of the cameras' own images; None: as these images'.
     """
     height, width = tf.unstack(tf.shape(snippet.images)[2:4])
     assumed = intrinsics_from_field_of_view(model.field_of_view, height, width, shapes)

@@ -120,14 +120,13 @@ def image_pyramid(images: tf.Tensor) -> list[tf.Tensor]:
     return [split(level, images.shape[1]) for level in pyramid(merge(images), SCALES)]
 
 
-def compare(images: tf.Tensor, predictions: Predictions, level: int, alpha: float) -> Comparison:
+def compare(images: tf.Tensor, predictions: Predictions, level: int) -> Comparison:
     """Finds rigid and flow correspondences of every ordered pair at one level and compares the images there.
 
     Args:
       images: [B, F, h, w, 3] at this level.
       predictions: GLNet's, all levels.
       level: s = 0..3.
-      alpha: share of SSIM in the photometric distance.
     """
     disparity, flows = predictions.disparities[level], predictions.flows[level]
     flow = merge(flows)
@@ -155,13 +154,13 @@ def compare(images: tf.Tensor, predictions: Predictions, level: int, alpha: floa
         poses=poses,
         rigid=rigid,
         rigid_image=rigid_image,
-        rigid_distance=photometric_distance(moments_a, moments(rigid_image), alpha),
+        rigid_distance=photometric_distance(moments_a, moments(rigid_image)),
         sampled_depth=sampled_depth,
         rigid_visible=rigid.valid * depth_visible(rigid.depth, sampled_depth, DEPTH_TOLERANCE),
         flow=flow,
         flow_pixels=flow_pixels,
         flow_image=flow_image,
-        flow_distance=photometric_distance(moments_a, moments(flow_image), alpha),
+        flow_distance=photometric_distance(moments_a, moments(flow_image)),
         returned_flow=returned_flow,
         flow_valid=flow_valid,
         flow_visible=flow_valid * visible,
@@ -194,11 +193,9 @@ def level_terms(
       target: from triangulation_targets, of this level; None: no triangulation.
       planar: which smoothness of depth, see depth_smoothness.
     """
-    pair = compare(images, predictions, level, config.alpha)
+    pair = compare(images, predictions, level)
     grid = pixel_grid(tf.shape(pair.flow)[1], tf.shape(pair.flow)[2], pair.flow.dtype)
-    static = flow_agrees(pair, level) if config.epipolar_mask or config.rigid_mask else None
-    epipolar_mask = pair.flow_visible * (static if config.epipolar_mask else 1.0)
-    rigid_mask = static if config.rigid_mask else 1.0
+    static = flow_agrees(pair, level) if config.static_mask else 1.0
     camera = (pair.poses, pair.intrinsics)
     if not config.epipolar_camera:
         camera = tuple(tf.stop_gradient(x) for x in camera)
@@ -207,10 +204,10 @@ def level_terms(
     edges_a = Edges(*(_of_frames(split(weight, frames), first) for weight in edges))
     of_pairs = LossReport(
         photometric=adaptive_photometric_loss(
-            pair.rigid_distance, pair.rigid.valid * rigid_mask, pair.flow_distance, pair.flow_valid, two_branch
+            pair.rigid_distance, pair.rigid.valid * static, pair.flow_distance, pair.flow_valid, two_branch
         ),
-        structure=structure_loss(pair.rigid, pair.sampled_depth, pair.rigid_visible * rigid_mask),
-        epipolar=epipolar_loss(grid, pair.flow_pixels, *camera, epipolar_mask, config.epipolar_distance),
+        structure=structure_loss(pair.rigid, pair.sampled_depth, pair.rigid_visible * static),
+        epipolar=epipolar_loss(grid, pair.flow_pixels, *camera, pair.flow_visible * static, config.epipolar_distance),
         depth_smoothness=depth_smoothness(merge(predictions.disparities[level]), edges, level, planar),
         flow_smoothness=flow_smoothness(pair.flow, edges_a, level),
         consistency=consistency_loss(pair.flow, pair.returned_flow, pair.flow_visible),

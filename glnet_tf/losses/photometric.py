@@ -9,6 +9,9 @@ import tensorflow as tf
 from glnet_tf.geometry.fast_ops import channel_mean, similarity_of_means, window_mean
 from glnet_tf.losses.reduction import masked_mean
 
+# Share of SSIM in the photometric distance.
+ALPHA = 0.85
+
 
 class Moments(NamedTuple):
     """An image, [B, H, W, C], with mean and mean square of its 3x3 windows, [B, H - 2, W - 2, C]."""
@@ -28,7 +31,7 @@ def ssim(a: Moments, b: Moments) -> tf.Tensor:
     return similarity_of_means(a.mean, b.mean, a.mean_square + b.mean_square, window_mean(a.image * b.image))
 
 
-def photometric_distance(a: Moments, b: Moments, alpha: float) -> tf.Tensor:
+def photometric_distance(a: Moments, b: Moments, alpha: float = ALPHA) -> tf.Tensor:
     """Returns s(I, I^) = alpha (1 - SSIM) / 2 + (1 - alpha) |I - I^|, averaged over channels, [B, H, W, 1].
 
     The outermost pixels, which no whole window surrounds, take the SSIM of their neighbours.

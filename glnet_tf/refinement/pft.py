@@ -17,8 +17,6 @@ from glnet_tf.optimization import make_optimizers, update
 from glnet_tf.refinement.history import PATIENCE, History
 from glnet_tf.structures import LossReport, Predictions, Snippet, merge, split
 
-GRADIENT_CLIP = 10.0
-
 
 @contextlib.contextmanager
 def restored_weights(model: tf.keras.Model) -> Iterator[Callable[[], None]]:
@@ -71,7 +69,7 @@ class ParameterRefinement:
             with tf.GradientTape() as tape:
                 total, report = objectives(snippet, predicted(snippet, initial), weights, loss, found)
                 mean = tf.reduce_mean(total)
-            length = update(optimizers, groups, tape.gradient(mean, sum(groups, [])), GRADIENT_CLIP)
+            length = update(optimizers, groups, tape.gradient(mean, sum(groups, [])))
             return total, report, tf.math.is_finite(mean) & tf.math.is_finite(length)
 
         self._step = step

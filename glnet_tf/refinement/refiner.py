@@ -144,12 +144,12 @@ class Refiner:
                 autograph=False,
             )
         self._moving = tf.function(
-            lambda images, predictions: moving_mask(images, predictions, loss.alpha),
+            moving_mask,
             input_signature=[signature.images, finest_signature(signature)],
             autograph=False,
         )
         self._verify = tf.function(
-            lambda images, initial, final: verify(images, initial, final, loss.alpha, config.harm),
+            lambda images, initial, final: verify(images, initial, final, config.harm),
             input_signature=[signature.images, *[finest_signature(signature)] * 2],
             autograph=False,
         )
@@ -325,15 +325,14 @@ def obstacles(snippet: Snippet, predictions: Predictions) -> list[str]:
     return reasons
 
 
-def moving_mask(images: tf.Tensor, predictions: Predictions, alpha: float) -> tf.Tensor:
+def moving_mask(images: tf.Tensor, predictions: Predictions) -> tf.Tensor:
     """Returns 1.0 where flow and rigid flow of an ordered pair disagree and the flow is to be trusted, [B, P, H, W, 1].
 
     Args:
       images: [B, F, H, W, 3].
       predictions: of them; the finest level is enough.
-      alpha: share of SSIM in the photometric distance.
     """
-    pairs = compare(images, predictions, 0, alpha)
+    pairs = compare(images, predictions, 0)
     disagreement = norm(pairs.flow_pixels - pairs.rigid.pixels)
     moves = tf.cast(disagreement > MOTION_PIXELS + MOTION_SHARE * norm(pairs.flow), tf.float32)
     return split(pairs.flow_visible * moves, predictions.flows[0].shape[1])

@@ -31,7 +31,7 @@ class Verification(NamedTuple):
     disparity: tf.Tensor
 
 
-def verify(images: tf.Tensor, initial: Predictions, final: Predictions, alpha: float, harm: float) -> Verification:
+def verify(images: tf.Tensor, initial: Predictions, final: Predictions, harm: float) -> Verification:
     """Compares predictions before and after refinement by what they say of the frame after the next one, and back.
 
     Depth is refined by the pairs of neighbouring frames. That frame t and frame t + 2 look alike through the depth of
@@ -40,10 +40,9 @@ def verify(images: tf.Tensor, initial: Predictions, final: Predictions, alpha: f
     Args:
       images: [B, F, H, W, 3].
       initial, final: of them; the finest level is enough.
-      alpha: share of SSIM in the photometric distance.
       harm: share by which a region may be explained worse.
     """
-    (before, valid_before), (after, valid_after) = (_distances(images, x, alpha) for x in (initial, final))
+    (before, valid_before), (after, valid_after) = (_distances(images, x) for x in (initial, final))
     both = valid_before * valid_after
     total = tf.reduce_sum(both, axis=[1, 2, 3, 4])
     mean_before, mean_after = (
@@ -65,7 +64,7 @@ def verify(images: tf.Tensor, initial: Predictions, final: Predictions, alpha: f
     return Verification(mean_before, mean_after, final.disparities[0] * tf.exp(-reverted * own))
 
 
-def _distances(images: tf.Tensor, predictions: Predictions, alpha: float) -> tuple[tf.Tensor, tf.Tensor]:
+def _distances(images: tf.Tensor, predictions: Predictions) -> tuple[tf.Tensor, tf.Tensor]:
     """Photometric distance and validity, [B, 2 (F - 2), H, W, 1], of the pairs (t, t + 2), then (t + 2, t)."""
     frames = images.shape[1]
     steps = predictions.poses[:, : frames - 1]
@@ -81,5 +80,5 @@ def _distances(images: tf.Tensor, predictions: Predictions, alpha: float) -> tup
         1 / of_pairs(predictions.disparities[0], False), tf.repeat(predictions.intrinsics, count, axis=0), poses
     )
     seen, _ = warp(of_pairs(images, True), rigid.pixels)
-    distance = photometric_distance(moments(of_pairs(images, False)), moments(seen), alpha)
+    distance = photometric_distance(moments(of_pairs(images, False)), moments(seen))
     return split(distance, count), split(rigid.valid, count)

@@ -42,7 +42,7 @@ class DepthResult(NamedTuple):
 
 
 def make_depth_step(
-    model: GLNet, optimizers: Sequence[Adam], smoothness: float, clip: float
+    model: GLNet, optimizers: Sequence[Adam], smoothness: float
 ) -> Callable[[tf.Tensor, Evidence], DepthResult]:
     """Returns the compiled step of DepthNet on images [B, h, w, 3], of any size, and evidence about them.
 
@@ -50,7 +50,6 @@ def make_depth_step(
       model: whose DepthNet learns; nothing else does.
       optimizers: one, of DepthNet's variables.
       smoothness: weight of the depth smoothness at full size.
-      clip: largest length of the gradient.
     """
     variables = model.depth_net.trainable_variables
     maps = tf.TensorSpec([None, None, None, 1])
@@ -62,7 +61,7 @@ def make_depth_step(
             error = tf.reduce_mean(evidence_loss(disparities, found))
             smooth = tf.reduce_mean(depth_smoothness(disparities[0], edge_weights(images), 0))
             total = error + smoothness * smooth
-        return DepthResult(total, error, smooth, update(optimizers, [variables], tape.gradient(total, variables), clip))
+        return DepthResult(total, error, smooth, update(optimizers, [variables], tape.gradient(total, variables)))
 
     return step
 
@@ -121,7 +120,7 @@ class DepthTrainer:
             self.held_out = make_targets(*teacher, validation, data, flow_scale, folder)
         rate = LearningRate(training.learning_rate, training)
         optimizers = make_optimizers([rate], [self.model.depth_net.trainable_variables])
-        self._train_step = make_depth_step(self.model, optimizers, smoothness, training.gradient_clip)
+        self._train_step = make_depth_step(self.model, optimizers, smoothness)
         self._score = tf.function(
             lambda images, found: evidence_loss(self.model.depth_net(images)[:1], found), autograph=False
         )

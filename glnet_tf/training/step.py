@@ -77,7 +77,7 @@ def make_train_step(
         )
         if scale is not None:
             gradients = scale.unscaled(gradients)
-        return StepResult(total, report, update(optimizers, groups, gradients, training.gradient_clip), signs)
+        return StepResult(total, report, update(optimizers, groups, gradients), signs)
 
     @tf.function(input_signature=[signature], autograph=False)
     def step(snippet: Snippet) -> StepResult:
@@ -114,7 +114,7 @@ def make_virtual_step(
         gradients, loss, error = distribution.averaged((tape.gradient(scaled, variables), loss, error))
         if scale is not None:
             gradients = scale.unscaled(gradients)
-        return VirtualResult(loss, error, update(optimizers, [variables], gradients, training.gradient_clip))
+        return VirtualResult(loss, error, update(optimizers, [variables], gradients))
 
     return tf.function(
         lambda snippet: distribution.run(of_replica, snippet), input_signature=[signature], autograph=False

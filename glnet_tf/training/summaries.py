@@ -73,13 +73,12 @@ class Summaries:
             writer.close()
 
 
-def explain(snippet: Snippet, predictions: Predictions, alpha: float) -> dict[str, np.ndarray]:
+def explain(snippet: Snippet, predictions: Predictions) -> dict[str, np.ndarray]:
     """Returns pictures of what GLNet makes of a batch's first snippet, of frame t against t+1 at level 0.
 
     Args:
       snippet: at least one.
       predictions: GLNet's for it.
-      alpha: share of SSIM in the photometric distance.
 
     Returns:
       [H, W, 3] uint8 by name: the image (frame), its inverse depth (depth), rigid flow and flow in one scale
@@ -94,7 +93,7 @@ def explain(snippet: Snippet, predictions: Predictions, alpha: float) -> dict[st
         poses=predictions.poses[:1],
         intrinsics=predictions.intrinsics[:1],
     )
-    pairs = compare(images, first, level=0, alpha=alpha)
+    pairs = compare(images, first, level=0)
     agreement = flow_agrees(pairs, level=0)
     rigid_won = rigid_wins(pairs.rigid_distance, pairs.rigid.valid, pairs.flow_distance, pairs.flow_valid)
     pair = tf.nest.map_structure(lambda tensor: tensor[FORWARD].numpy(), pairs)

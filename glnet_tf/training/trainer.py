@@ -125,7 +125,6 @@ class Trainer:
                 )
         self.predict = make_predict(self.model, signature)
         self._score = make_objective(weights, loss)
-        self._alpha = loss.alpha
 
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._position = tf.Variable(0, dtype=tf.int64, trainable=False)
@@ -241,7 +240,7 @@ class Trainer:
                 summaries.focal(step, self.source.cameras, fx, fy)
         if step % self.training.summary_steps == 0:
             predictions = self.predict(snippet)
-            summaries.pictures(step, explain(snippet, predictions, self._alpha))
+            summaries.pictures(step, explain(snippet, predictions))
             summaries.points(step, *point_cloud(snippet, predictions))
 
     def _report_virtual(self, step, result, summaries, log, bar) -> None:  # type: ignore[no-untyped-def]

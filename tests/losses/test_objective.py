@@ -86,7 +86,7 @@ def test_every_pair_compares_frame_a_with_frame_b_and_the_flow_from_b_back_to_a(
         flows=(flow, *made.flows[1:]),
     )
     images = per_frame([0.1, 0.5, 0.8]) * tf.ones([3])
-    pair = compare(images, made, 0, CONFIG.alpha)
+    pair = compare(images, made, 0)
     colours, depths = [0.1, 0.5, 0.8], [2, 4, 8]
     for k, (a, b) in enumerate(PAIRS):
         np.testing.assert_allclose(pair.rigid_image[k], colours[b], atol=1e-6)
@@ -118,12 +118,12 @@ def test_true_flow_and_true_motion_explain_a_moving_texture():
     poses[0, :, 0, 3] = [0.1 * (b - a) for a, b in PAIRS]
     made = predictions(poses=tf.constant(poses))
     made = made._replace(flows=(shift_flow(2), *made.flows[1:]))
-    pair = compare(images, made, 0, CONFIG.alpha)
+    pair = compare(images, made, 0)
     inner = (slice(None), slice(None), slice(4, -4))
     np.testing.assert_allclose(pair.flow_distance[inner], 0, atol=1e-4)
     np.testing.assert_allclose(pair.rigid_distance[inner], 0, atol=1e-3)
     np.testing.assert_allclose(pair.returned_flow, -pair.flow, atol=1e-5)
-    opposite = compare(images, made._replace(flows=(shift_flow(-2), *made.flows[1:])), 0, CONFIG.alpha)
+    opposite = compare(images, made._replace(flows=(shift_flow(-2), *made.flows[1:])), 0)
     assert np.mean(opposite.flow_distance[inner]) > 0.2
 
 
@@ -210,7 +210,7 @@ def object_that_moves_down() -> Predictions:
 
 
 @pytest.mark.parametrize("distance", ["sampson", "algebraic"])
-def test_epipolar_mask_leaves_out_what_moves_by_itself(distance):
+def test_static_mask_leaves_out_what_moves_by_itself(distance):
     made = object_that_moves_down()
     images = tf.constant(random_images())
     free, masked = (
@@ -219,7 +219,7 @@ def test_epipolar_mask_leaves_out_what_moves_by_itself(distance):
             made,
             0,
             tf.constant(0.0),
-            dataclasses.replace(PAPER_LOSS, epipolar_mask=mask, epipolar_distance=distance),
+            dataclasses.replace(PAPER_LOSS, static_mask=mask, epipolar_distance=distance),
         ).epipolar
         for mask in (False, True)
     )
@@ -261,7 +261,7 @@ def test_the_objectives_of_a_batch_are_those_of_its_snippets():
     np.testing.assert_allclose(objective(batch, together, weights(**values), CONFIG)[0], np.mean(alone), rtol=1e-6)
 
 
-def test_rigid_mask_leaves_what_moves_by_itself_to_the_flow():
+def test_static_mask_of_the_rigid_terms_leaves_what_moves_by_itself_to_the_flow():
     """A wall, the camera moves sideways, and an object moves down: with the mask, depth there has no gradient."""
     made = object_that_moves_down()
     disparity = made.disparities[0]
@@ -270,7 +270,7 @@ def test_rigid_mask_leaves_what_moves_by_itself_to_the_flow():
         with tf.GradientTape() as tape:
             tape.watch(disparity)
             changed = made._replace(disparities=(disparity, *made.disparities[1:]))
-            terms = level_terms(images, changed, 0, tf.constant(1.0), dataclasses.replace(PAPER_LOSS, rigid_mask=mask))
+            terms = level_terms(images, changed, 0, tf.constant(1.0), dataclasses.replace(PAPER_LOSS, static_mask=mask))
             loss = terms.photometric + terms.structure
         gradient = tape.gradient(loss, disparity)[0, 1]
         assert np.any(gradient[:, 4:16]) and np.any(gradient[:, 26:34]) != mask

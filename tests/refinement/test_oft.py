@@ -21,7 +21,7 @@ from glnet_tf.refinement.oft import corrected_predictions, make_output_refinemen
 from glnet_tf.structures import Predictions, Snippet, merge, snippet_signature, split
 
 SIZE = (64, 224)
-LOSS = LossConfig(evidence=0.5, depth_smoothness=0.02, flow_smoothness=0.1, rigid_mask=True, epipolar_mask=True)
+LOSS = LossConfig(evidence=0.5, depth_smoothness=0.02, flow_smoothness=0.1, static_mask=True)
 
 
 @pytest.fixture(scope="module")

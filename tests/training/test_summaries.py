@@ -69,7 +69,7 @@ def scene():
 @pytest.fixture(scope="module")
 def explained(scene):
     _, snippet, predictions = scene
-    return explain(snippet, predictions, alpha=0.85)
+    return explain(snippet, predictions)
 
 
 def test_every_picture_is_a_picture_of_the_frames_size(explained):
@@ -117,7 +117,7 @@ def test_flow_and_rigid_flow_agree_where_they_are_alike(scene):
     frame, snippet, predictions = scene
     flows = predictions.flows[0].numpy()
     flows[0, PAIRS.index((1, 2)), :, :HALF] = [SHIFT, 0]
-    agreement = explain(snippet, predictions._replace(flows=(tf.constant(flows),)), alpha=0.85)["agreement"]
+    agreement = explain(snippet, predictions._replace(flows=(tf.constant(flows),)))["agreement"]
     is_set = (agreement == image_picture(frame)).all(axis=-1)
     assert is_set[LEFT].all() and not is_set[RIGHT].any()
 
@@ -126,7 +126,7 @@ def test_points_behind_the_camera_have_no_rigid_flow(scene):
     _, snippet, predictions = scene
     poses = predictions.poses.numpy()
     poses[0, PAIRS.index((1, 2)), 2, 3] = -11
-    pictures = explain(snippet, predictions._replace(poses=tf.constant(poses)), alpha=0.85)
+    pictures = explain(snippet, predictions._replace(poses=tf.constant(poses)))
     assert (pictures["rigid_flow"] == 0).all() and (pictures["rigid_warp"] == 0).all()
     assert (pictures["flow"] == flow_picture(predictions.flows[0][0, PAIRS.index((1, 2))].numpy())).all()
 

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import zipfile
 
+import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -116,3 +117,18 @@ def test_damaged_files_are_refused(tmp_path, file):
         np.savez(damaged, **{**arrays, **changed})
         with pytest.raises(CheckpointError, match=expected):
             load_model(damaged)
+
+
+@pytest.mark.parametrize("name", ["kitti-lite", "street-lite"])
+def test_flow_that_ships_recovers_a_known_shift(name):
+    """Of a smooth random texture, by whole and by half pixels, there and back: not by a wrong axis, sign or scale."""
+    flow_net = load_model(name)[0].flow_net
+    rng = np.random.default_rng(0)
+    texture = cv2.GaussianBlur(rng.uniform(0, 1, (176, 344, 3)).astype(np.float32), (0, 0), 2)
+    texture = 0.5 + (texture - texture.mean()) / texture.std() / 6
+    for shift in ((4.0, 0.0), (-2.5, 1.5), (9.0, -6.0)):
+        moved = cv2.warpAffine(texture, np.float32([[1, 0, shift[0]], [0, 1, shift[1]]]), (344, 176))
+        images = np.stack([texture, moved])[:, 24:-24, 12:-12]
+        flow = flow_net(tf.constant(images[np.newaxis]))[0][0, :, 16:-16, 16:-16].numpy()
+        for found, expected in zip(flow, (shift, (-shift[0], -shift[1]))):
+            assert np.median(np.linalg.norm(found - expected, axis=-1)) < 0.25
