@@ -18,7 +18,7 @@ def scene():
 
 
 def test_the_flow_of_a_street_gives_its_depth_and_parallax(scene):
-    pair = compare(scene.images, scene.truth, 0, 0.85)
+    pair = compare(scene.images, scene.truth, 0)
     found = triangulate(pair.flow, pair.intrinsics, pair.poses)
     still = scene.static.numpy() > 0
     disparity = tf.gather(scene.truth.disparities[0], (0, 1, 1, 2), axis=1)[0].numpy()

@@ -31,7 +31,7 @@ def scene() -> Scene:
 
 
 def at_truth(scene: Scene) -> Comparison:
-    return compare(scene.images, scene.truth, 0, 0.85)
+    return compare(scene.images, scene.truth, 0)
 
 
 def test_rigid_flow_is_the_true_flow_where_nothing_moves(scene):
@@ -75,7 +75,7 @@ def test_forward_backward_is_second_order(scene):
 
 def test_photometric_is_much_lower_than_without_motion(scene):
     pair = at_truth(scene)
-    still = compare(scene.images, scene.truth._replace(flows=pooled(np.zeros((4, *SIZE, 2)), 1.0)), 0, 0.85)
+    still = compare(scene.images, scene.truth._replace(flows=pooled(np.zeros((4, *SIZE, 2)), 1.0)), 0)
     without = masked_mean(still.flow_distance, scene.smooth)
     assert np.all(masked_mean(pair.rigid_distance, scene.smooth) < 0.2 * without)
     assert np.all(masked_mean(pair.flow_distance, scene.smooth) < 0.2 * without)
@@ -83,7 +83,7 @@ def test_photometric_is_much_lower_than_without_motion(scene):
 
 def geometric_losses(scene: Scene, predictions: Predictions) -> dict[str, float]:
     """The losses over the pixels at which they vanish at ground truth."""
-    pair = compare(scene.images, predictions, 0, 0.85)
+    pair = compare(scene.images, predictions, 0)
     grid, camera = pixel_grid(*SIZE), (pair.poses, pair.intrinsics)
     losses = {
         "structure": structure_loss(pair.rigid, pair.sampled_depth, scene.smooth * pair.rigid.valid),

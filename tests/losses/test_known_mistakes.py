@@ -84,7 +84,7 @@ def shifting_snippet() -> tuple[tf.Tensor, Predictions]:
 
 def test_2_the_warp_samples_frame_b_and_compares_with_frame_a():
     images, made = shifting_snippet()
-    pair = compare(images, made, 0, 0.85)
+    pair = compare(images, made, 0)
     inner = (slice(None), slice(2, -2), slice(4, -4))
     assert np.max(pair.flow_distance[inner]) < 1e-6 and np.max(pair.rigid_distance[inner]) < 1e-6
     for k, (a, b) in enumerate(PAIRS):
@@ -156,7 +156,7 @@ def test_5_in_the_comparison_of_a_snippet_too():
     flow = made.flows[0].numpy()
     # Frame 1's flow to frame 2 is (2, 0); frame 2's flow back is (-2, 0) only right of column 40.
     flow[0, 3, :, :41] = [50.0, 50.0]
-    pair = compare(images, made._replace(flows=(tf.constant(flow),)), 0, 0.85)
+    pair = compare(images, made._replace(flows=(tf.constant(flow),)), 0)
     np.testing.assert_allclose(pair.returned_flow[1, 5, 39:60], np.tile([-2.0, 0.0], (21, 1)))
     np.testing.assert_allclose(pair.returned_flow[1, 5, :39], np.tile([50.0, 50.0], (39, 1)))
 
@@ -188,7 +188,7 @@ def test_6_the_objective_uses_the_intrinsics_of_each_level():
         poses=made.poses,
         intrinsics=made.intrinsics,
     )
-    pair = compare(images[:, :, ::2, ::2], coarse, 1, 0.85)
+    pair = compare(images[:, :, ::2, ::2], coarse, 1)
     np.testing.assert_allclose(pair.intrinsics, tf.repeat(pyramid_intrinsics(K, 1), 4, axis=0))
     np.testing.assert_allclose(pair.rigid.pixels, pair.flow_pixels, atol=1e-9)
 

@@ -189,12 +189,12 @@ def test_flow_agrees_with_the_rigid_flow_within_three_pixels_of_the_full_image()
     flow = np.zeros((1, 4, *SIZE, 2), np.float32)
     flow[0, :, :, 10], flow[0, :, :, 11] = [2.9, 0], [3.1, 0]
     images = tf.constant(random_images())
-    agrees = flow_agrees(compare(images, made._replace(flows=(flow, *made.flows[1:])), 0, 0.85), 0)
+    agrees = flow_agrees(compare(images, made._replace(flows=(flow, *made.flows[1:])), 0), 0)
     np.testing.assert_array_equal(agrees[0, 5, 9:12, 0], [1, 1, 0])
     coarse = np.zeros((1, 4, SIZE[0] // 2, SIZE[1] // 2, 2), np.float32)
     coarse[0, :, :, 10], coarse[0, :, :, 11] = [1.4, 0], [1.6, 0]
     changed = made._replace(flows=(made.flows[0], tf.constant(coarse), *made.flows[2:]))
-    agrees = flow_agrees(compare(image_pyramid(images)[1], changed, 1, 0.85), 1)
+    agrees = flow_agrees(compare(image_pyramid(images)[1], changed, 1), 1)
     np.testing.assert_array_equal(agrees[0, 5, 9:12, 0], [1, 1, 0])
 
 
