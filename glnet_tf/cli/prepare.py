@@ -32,12 +32,21 @@ FIRST = (
 
 
 def main() -> None:
-    data, options = config_from_flags(DataConfig), flags.FLAGS
-    if not options.output_dir:
+    data = config_from_flags(DataConfig)
+    if not flags.FLAGS.output_dir:
         raise ConfigError("--output_dir is missing: expected the folder that the preparation is to fill")
+    from glnet_tf.files import locked, make_folder
+
+    output = make_folder(Path(flags.FLAGS.output_dir), "output_dir")
+    with locked(output):
+        fill(data, output)
+
+
+def fill(data: DataConfig, output: Path) -> None:
+    """Writes what is missing in the folder, and says what was left out."""
     from glnet_tf.data.preparation.prepare import prepare
 
-    output = Path(options.output_dir)
+    options = flags.FLAGS
     frames = output / "frames" if options.format == "records" else output
     done = prepare(data, frames, options.jobs)
     for line in done.notes:
