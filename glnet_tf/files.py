@@ -26,6 +26,8 @@ from glnet_tf.errors import ConfigError, DataError
 
 # Deflate cannot shrink anything further than this.
 MAX_COMPRESSION = 1032
+# What a folder of results says of how they were made.
+SETTINGS = "settings.json"
 # Share of the room that is left free beyond what is estimated.
 RESERVE = 0.1
 
@@ -150,6 +152,20 @@ def check_settings(file: Path, found: Mapping[str, Any], given: Mapping[str, Any
                 f"{file}: was made with {name}={found.get(name)}, not {given.get(name)}: expected the same settings to "
                 f"go on; give them, or another --{flag}"
             )
+
+
+def check_own_folder(folder: Path, note: str, flag: str = "output_dir") -> None:
+    """Checks that a folder is new or empty, or that its settings, the file `note`, say that this library made it.
+
+    Raises:
+      ConfigError: it holds something else, or is no folder.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"--{flag}={folder}: is a file: expected a folder; choose another")
+    if folder.is_dir() and not (folder / note).exists() and any(file.name != ".lock" for file in folder.iterdir()):
+        raise ConfigError(
+            f"--{flag}={folder}: holds something else: expected a new or empty folder, or such results; choose another"
+        )
 
 
 def read_array(file: Path, name: str) -> np.ndarray:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from absl import flags
 
 from glnet_tf.cli.flagging import chosen_model, config_from_flags, define, define_model
 from glnet_tf.config import REFINEMENT_LOSS, LossConfig, RefinementConfig
-from glnet_tf.errors import ConfigError
+from glnet_tf.errors import ConfigError, GLNetError
+from glnet_tf.files import SETTINGS, check_own_folder
 from glnet_tf.progress import shard_of
 
 if TYPE_CHECKING:
+    from glnet_tf.data.frames import Frames
     from glnet_tf.inference.predictor import Predictor
 
 define(REFINEMENT_LOSS, RefinementConfig)
@@ -29,6 +32,10 @@ flags.DEFINE_string(
     "folder for the results, of a list with a folder for each input; the same command goes on where it was interrupted",
 )
 flags.DEFINE_string("shard", "0/1", "i/n: of a list's inputs every n-th from number i on, for n machines; i from 0")
+flags.DEFINE_float("start", 0.0, "seconds into the video at which to begin", lower_bound=0.0)
+flags.DEFINE_float("end", 0.0, "seconds into the video at which to end; 0: with it", lower_bound=0.0)
+flags.DEFINE_float("fps", 0.0, "frames a second that are used at most; 0: all", lower_bound=0.0)
+flags.DEFINE_integer("stride", 1, "of those, every n-th is used", lower_bound=1)
 flags.DEFINE_integer("max_frames", 0, "frames after which to stop; 0: all", lower_bound=0)
 flags.DEFINE_float(
     "cloud_confidence", 0.5, "confidence from which a point is part of the point cloud; 0: all are", lower_bound=0.0
@@ -40,7 +47,13 @@ flags.DEFINE_float(
     "n-th frame up to the 8th; 0: those that follow each other",
     lower_bound=0.0,
 )
-flags.DEFINE_string("intrinsics_file", "", "text file with the 3x3 K, pixels of the input; empty: learned or assumed")
+flags.DEFINE_string(
+    "intrinsics_file",
+    "",
+    "text file with the 3x3 K, pixels of the input, and k1 k2 p1 p2 k3 if it distorts; empty: cam.txt (of a video "
+    "STEM.cam.txt) beside the frames, EXIF's focal length, or assumed",
+)
+flags.DEFINE_float("field_of_view", 0.0, "horizontal, degrees, instead of K; 0: unknown", lower_bound=0.0)
 flags.DEFINE_float("scale", 0.0, "factor on all lengths that makes them metres; 0: unknown", lower_bound=0.0)
 flags.DEFINE_float(
     "camera_height",
@@ -59,15 +72,20 @@ FIRST = (
     "camera_height",
     "scale",
     "intrinsics_file",
+    "field_of_view",
+    "start",
+    "end",
+    "fps",
+    "stride",
+    "max_frames",
     "target_parallax",
     "window",
     "cloud_confidence",
-    "max_frames",
     "shard",
 )
 
 
-def main() -> None:
+def main() -> int:
     for name in ("input", "output_dir"):
         if not flags.FLAGS[name].value:
             raise ConfigError(f"--{name}=: expected a path")
@@ -79,45 +97,75 @@ def main() -> None:
         raise ConfigError(
             "--epochs, --policy=sequence: expected none of them here; tools/refine.py adapts the networks"
         )
-    # TensorFlow takes seconds to import: only once the flags are known to be right.
-    from glnet_tf.data.files.calibration import read_intrinsics
-    from glnet_tf.data.frames import Frames
+    if flags.FLAGS.intrinsics_file and flags.FLAGS.field_of_view:
+        raise ConfigError("--intrinsics_file and --field_of_view: expected one of them; either says what K is")
+    from glnet_tf.data.frames import Frames, Selection
+
+    folder, place = Path(flags.FLAGS.output_dir), flags.FLAGS.input
+    values = flags.FLAGS
+    selection = Selection(values.start, values.end, values.fps, values.stride, values.max_frames)
+    inputs = [Input(place, folder)]
+    if place.endswith(".txt"):
+        inputs = shard_of(read_list(Path(place), folder), flags.FLAGS.shard)
+    else:
+        # TensorFlow takes seconds to import: only once the flags and the input are known to be right.
+        check_own_folder(folder, SETTINGS)
+        Frames(place, selection)
     from glnet_tf.inference.predictor import Predictor
 
-    listed, file = flags.FLAGS.input.endswith(".txt"), flags.FLAGS.intrinsics_file
-    inputs = read_list(Path(flags.FLAGS.input)) if listed else [("", flags.FLAGS.input)]
-    if not listed:
-        Frames(flags.FLAGS.input)  # What is wrong with it is said before the model is loaded.
-    intrinsics = read_intrinsics(Path(file)) if file else None
-    predictor = Predictor(weights, config, loss, intrinsics, flags.FLAGS.target_parallax)
-    for name, place in shard_of(inputs, flags.FLAGS.shard):
-        if not predict(predictor, weights, place, Path(flags.FLAGS.output_dir) / name):
-            break
+    predictor = Predictor(weights, config, loss, target_parallax=flags.FLAGS.target_parallax)
+    failures = []
+    for number, given in enumerate(inputs, start=1):
+        if len(inputs) > 1:
+            print(f"{number} of {len(inputs)}: {given.place}", file=sys.stderr)
+        try:
+            if not predict(predictor, weights, Frames(given.place, selection), given.folder):
+                break
+        except GLNetError as error:
+            if len(inputs) == 1:
+                raise
+            failures.append(f"{given.place}: {error}")
+    for failure in failures:
+        print(f"error: {failure}", file=sys.stderr)
+    if failures:
+        print(f"{len(failures)} of {len(inputs)} inputs failed; the same command tries them again", file=sys.stderr)
+    return int(bool(failures))
 
 
-def read_list(file: Path) -> list[tuple[str, str]]:
-    """Returns the inputs that a file names, one a line, each with a name of its own for its results."""
-    try:
-        places = [line.strip() for line in file.read_text().splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--input={file}: cannot be read ({error}); expected a text file, one input a line") from None
-    return [(f"{number:04}-{Path(place).stem}", place) for number, place in enumerate(places)]
+class Input(NamedTuple):
+    """An input, and the folder for its results."""
+
+    place: str
+    folder: Path
 
 
-def predict(predictor: Predictor, weights: str, place: str, folder: Path) -> bool:
+def read_list(file: Path, folder: Path) -> list[Input]:
+    """Returns the inputs that a file names, one a line, from where the file is; # begins a comment."""
+    from glnet_tf.data.files.calibration import read_lines
+
+    lines = (line.partition("#")[0].strip() for line in read_lines(file))
+    places = [line if line.isdigit() or "://" in line else str(file.parent / line) for line in lines if line]
+    if not places:
+        raise ConfigError(f"--input={file}: names no input: expected a text file, one input a line")
+    return [Input(place, folder / f"{number:04}-{Path(place).stem}") for number, place in enumerate(places)]
+
+
+def predict(predictor: Predictor, weights: str, frames: Frames, folder: Path) -> bool:
     """Writes what is predicted for an input, from where it was interrupted; returns False if it was again."""
-    from glnet_tf.data.frames import Frames
     from glnet_tf.files import read_json
+    from glnet_tf.inference.calibration import find_calibration
     from glnet_tf.inference.metric_scale import Metres
     from glnet_tf.inference.refine import predict_video
     from glnet_tf.inference.result_folder import ResultFolder
 
-    frames = Frames(place, flags.FLAGS.max_frames)
-    named = ("max_frames", "target_parallax", "scale", "camera_height")
+    given = flags.FLAGS.intrinsics_file, flags.FLAGS.field_of_view
+    calibration = find_calibration(frames.place, frames.size, predictor.model, *given)
+    camera = (None if value is None else value.tolist() for value in calibration.camera)
+    named = ("start", "end", "fps", "stride", "max_frames", "target_parallax", "scale", "camera_height")
     settings = {
-        "input": str(Path(place).resolve()) if Path(place).exists() else place,
+        "input": str(Path(frames.place).resolve()) if Path(frames.place).exists() else frames.place,
         "weights": weights,
-        "K": None if predictor.intrinsics is None else predictor.intrinsics.tolist(),
+        **dict(zip(("K", "distortion"), camera)),
         **{name: flags.FLAGS[name].value for name in named},
         **dataclasses.asdict(predictor.loss),
         **dataclasses.asdict(predictor.refinement),
@@ -128,6 +176,6 @@ def predict(predictor: Predictor, weights: str, place: str, folder: Path) -> boo
             print(f"{folder}: there already")
             return True
         metres = Metres(flags.FLAGS.scale, flags.FLAGS.camera_height)
-        complete = predict_video(predictor, frames, results, metres, flags.FLAGS.cloud_confidence)
+        complete = predict_video(predictor, frames, results, metres, calibration, flags.FLAGS.cloud_confidence)
     print(f"results: {folder}; to look at: {folder / 'report.html'}")
     return complete

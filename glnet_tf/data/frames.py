@@ -2,138 +2,226 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-import cv2
 import numpy as np
 
-from glnet_tf.data.files.images import image_files
-from glnet_tf.data.files.video import VIDEO_SUFFIXES, opened
+from glnet_tf.data.files.images import (
+    IMAGE_SUFFIXES,
+    NUMBER,
+    image_files,
+    image_sizes,
+    read_image,
+    uninterrupted_runs,
+    used_bits,
+)
+from glnet_tf.data.files.video import VIDEO_SUFFIXES, Video, camera
 from glnet_tf.errors import DataError
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 # Frames of a stream whose header does not tell.
 DEFAULT_FPS = 10.0
-MAX_VALUE = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0}
+
+
+class Frame(NamedTuple):
+    """A frame as the library sees it.
+
+    Attributes:
+      name: number in the video, or the file's name without its type.
+      image: [H, W, 3] uint8 RGB, upright, with square pixels.
+      time: seconds from the first frame of the video.
+      scene: number of the uninterrupted run of frames that it belongs to: what is missing or damaged ends one.
+    """
+
+    name: str
+    image: np.ndarray
+    time: float
+    scene: int
+
+
+class Selection(NamedTuple):
+    """Which frames of a video are used.
+
+    Attributes:
+      start, end: seconds; an `end` of 0 is the video's.
+      fps: frames a second that are used at most; 0: all.
+      stride: of those, every n-th is used.
+      max_frames: after which to stop; 0: no limit.
+    """
+
+    start: float = 0.0
+    end: float = 0.0
+    fps: float = 0.0
+    stride: int = 1
+    max_frames: int = 0
+
+    def share(self, duration: float, fps: float) -> float:
+        """Returns the share of a video's frames that is used, about."""
+        used = (min(self.end or duration, duration) - self.start) / duration if duration else 1.0
+        return max(used, 0.0) * (min(self.fps / fps, 1.0) if self.fps and fps else 1.0) / self.stride
+
+
+ALL = Selection()
 
 
 class Frames:
-    """Iterates once over (name, [H, W, 3] uint8 RGB) and holds no more than one frame.
+    """Iterates once over the frames of an input, of which it holds one.
 
     Args:
-      place: an image, a folder of images (in natural order of their names), a video file, or the index of a camera.
-      max_frames: frames after which to stop; 0: no limit.
+      place: an image, a folder of images (in the order of the numbers in their names), a video file, or the index of a
+        camera.
+      selection: which of the frames.
 
     Attributes:
       place, name: of the input, and the last part of it.
       count: how many frames there should be; None where nobody knows.
-      fps: frames per second.
+      fps: frames per second, of those that are used.
+      size: (H, W) of the frames; None where it is not known before the first.
+      live: whether the frames come from a camera, and never again.
       remarks: what went wrong on the way and did not end it: images left out, a video that ends early.
 
     Raises:
       DataError: there is no such input, or it holds no frame (the latter when iterated).
     """
 
-    def __init__(self, place: str, max_frames: int = 0):
+    def __init__(self, place: str, selection: Selection = ALL):
         self.place, self.name = place, Path(place).name or place
         self.remarks: list[str] = []
         self.fps = DEFAULT_FPS
-        self._max_frames = max_frames
+        self.count: int | None = None
+        self.size: tuple[int, int] | None = None
+        self._selection = selection
         path = Path(place)
-        if place.isdigit() and not path.exists():
+        self.live = place.isdigit() and not path.exists()
+        if self.live:
             self.name = f"camera{place}"
-            self.count: int | None = None
-            self._frames = self._of_video(int(place), f"camera {place}")
+            self._frames = self._of_camera(int(place))
         elif path.is_dir():
-            files = [Path(file) for file in image_files(path)]
-            self.count = len(files)
+            files = image_files(path)
+            if not files:
+                raise DataError(f"{place}: holds no image: {_content(path)}")
+            self.count, self.size = len(files), _first_size(files)
             self._frames = self._of_files(files)
         elif path.suffix.lower() in VIDEO_SUFFIXES:
-            with opened(path) as capture:
-                self.count = max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0) or None
-                self.fps = float(capture.get(cv2.CAP_PROP_FPS)) or DEFAULT_FPS
-            self._frames = self._of_video(path, str(path))
+            if not path.exists():
+                raise DataError(f"{place}: no such file; correct --input")
+            with Video(path) as video:
+                self.count = video.count or None
+                self.fps = video.fps or DEFAULT_FPS
+                first = next(iter(video), None)
+            self.size = first.image.shape[:2] if first else None
+            self._frames = self._of_video(path)
         elif path.exists():
-            self.count = 1
-            self._frames = self._of_files([path])
+            self.count, self.size = 1, _first_size([str(path)])
+            self._frames = self._of_files([str(path)])
+        elif "://" in place:
+            raise DataError(f"{place}: is an address: expected a file; download it first")
         else:
             raise DataError(
-                f"{place}: not found: expected an image, a folder of images, a video file or the index of a camera; "
+                f"{place}: no such file: expected an image, a folder of images, a video file or the index of a camera; "
                 "correct --input"
             )
-        if max_frames and self.count is not None:
-            self.count = min(self.count, max_frames)
+        if self.count is not None:
+            share = selection.share(self.count / self.fps, self.fps)
+            self.count = max(round(self.count * share), 1)
+            self.count = min(self.count, selection.max_frames or self.count)
+        self.fps = min(self.fps, selection.fps or self.fps) / selection.stride
 
-    def __iter__(self) -> Iterator[tuple[str, np.ndarray]]:
-        number = 0
+    def __iter__(self) -> Iterator[Frame]:
         size: tuple[int, ...] | None = None
-        for name, image in self._frames:
-            size = size or image.shape
-            if image.shape != size:
-                self.remarks.append(
-                    f"{name}: is {image.shape[1]}x{image.shape[0]}, the first frame {size[1]}x{size[0]}: left out"
-                )
+        scene = before = left_out = number = 0
+        for frame in self._selected():
+            size = size or frame.image.shape
+            if frame.image.shape != size:
+                here = f"{frame.image.shape[1]}x{frame.image.shape[0]}"
+                self.remarks.append(f"{frame.name}: is {here}, the first frame {size[1]}x{size[0]}: left out")
+                left_out += 1
                 continue
-            yield name, image
+            # Scenes without a gap in their numbers, whatever was left out.
+            if number and frame.scene + left_out != before:
+                scene += 1
+            before = frame.scene + left_out
+            yield frame._replace(scene=scene)
             number += 1
-            if number == self._max_frames:
+            if number == self._selection.max_frames:
                 return
         if not number:
             reasons = f" ({self.remarks[0]})" if self.remarks else ""
-            raise DataError(f"{self.name}: holds no frame that can be decoded{reasons}; give intact images or videos")
+            raise DataError(f"{self.place}: holds no frame that can be used{reasons}; give intact images or videos")
 
-    def _of_files(self, files: list[Path]) -> Iterator[tuple[str, np.ndarray]]:
-        for file in files:
+    def _selected(self) -> Iterator[Frame]:
+        chosen, due, kept = self._selection, self._selection.start, 0
+        for frame in self._frames:
+            # A frame a little before its time is the one that is meant: times are rounded.
+            if frame.time + 1e-3 < due or chosen.end and frame.time > chosen.end:
+                continue
+            if chosen.fps:
+                due = max(due + 1 / chosen.fps, frame.time - 0.5 / chosen.fps)
+            if kept % chosen.stride == 0:
+                yield frame
+            kept += 1
+
+    def _of_files(self, files: Sequence[str]) -> Iterator[Frame]:
+        readable = np.array([size is not None for size in image_sizes(files)])
+        runs, damaged = uninterrupted_runs(files, readable), 0
+        stems = [Path(file).stem for file in files]
+        times = [float(stem) for stem in stems] if all("." in x and NUMBER.fullmatch(x) for x in stems) else None
+        for number, file in enumerate(files):
             try:
-                yield file.stem, read_image(file)
+                image = read_image(Path(file))
+                bits = used_bits(Path(file)) if not number else 8
             except DataError as error:
                 if len(files) == 1:
                     raise
                 self.remarks.append(f"{error}: left out")
+                damaged += readable[number]
+                continue
+            if bits not in (8, 16):
+                self.remarks.append(f"{Path(file).name} uses {bits} of its 16 bits: stretched, like those that follow")
+            time = number / self.fps if times is None else times[number] - times[0]
+            yield Frame(stems[number], image, time, int(runs[number]) + damaged)
 
-    def _of_video(self, place: Path | int, name: str) -> Iterator[tuple[str, np.ndarray]]:
-        number = 0
-        with opened(place) as capture:
+    def _of_video(self, file: Path) -> Iterator[Frame]:
+        number = scene = seen = 0
+        with Video(file) as video:
+            for frame in video:
+                if frame.missing:
+                    scene += 1
+                    behind = f"{number + frame.missing:06d}"
+                    self.remarks.append(f"{frame.missing} frames before {behind} ({frame.time:.2f} s) are missing")
+                number += frame.missing
+                yield Frame(f"{number:06d}", frame.image, frame.time, scene)
+                number, seen = number + 1, seen + 1
+            if seen and number + 1 < video.count:
+                self.remarks.append(
+                    f"{file}: ends after {number} of {video.count} frames; the rest is damaged or missing"
+                )
+
+    def _of_camera(self, index: int) -> Iterator[Frame]:
+        with camera(index) as capture:
+            number = 0
             while (read := capture.read())[0]:
-                yield f"{number:06d}", read[1][..., ::-1]
+                yield Frame(f"{number:06d}", np.ascontiguousarray(read[1][..., ::-1]), number / self.fps, 0)
                 number += 1
-        if number and self.count is not None and number + 1 < self.count:
-            self.remarks.append(f"{name}: ends after {number} of {self.count} frames; the rest is damaged or missing")
 
 
-def read_image(file: Path) -> np.ndarray:
-    """Returns an image as [H, W, 3] uint8 RGB; grey, with transparency (which is dropped) and of 16 bits as well.
-
-    Raises:
-      DataError: it cannot be decoded.
-    """
-    image = cv2.imread(str(file), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-    if image is None:
-        raise DataError(f"{file}: cannot be decoded: expected an image ({', '.join(IMAGE_SUFFIXES)}); restore it")
-    return as_rgb(image[..., ::-1])
+def _first_size(files: Sequence[str]) -> tuple[int, int] | None:
+    return next((size for file in files if (size := image_sizes([file])[0]) is not None), None)
 
 
-def as_rgb(image: Any) -> np.ndarray:
-    """Returns an image as [H, W, 3] uint8 RGB.
-
-    Args:
-      image: [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] (the transparency is dropped); uint8, uint16 (of 65535), or
-        floating-point from 0 to 1.
-
-    Raises:
-      DataError: it has another shape or type.
-    """
-    image = np.asarray(image)
-    floating = np.issubdtype(image.dtype, np.floating)
-    if image.ndim not in (2, 3) or image.ndim == 3 and image.shape[2] not in (1, 3, 4):
-        raise DataError(f"an image has shape {image.shape}: expected (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)")
-    if not floating and image.dtype not in MAX_VALUE:
-        raise DataError(f"an image has type {image.dtype}: expected uint8, uint16, or floating-point from 0 to 1")
-    image = image[..., np.newaxis] if image.ndim == 2 else image[..., :3]
-    image = np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
-    if image.dtype == np.uint8:
-        return np.ascontiguousarray(image)
-    shares = np.nan_to_num(image) if floating else image / MAX_VALUE[image.dtype]
-    return (np.clip(shares, 0, 1) * 255 + 0.5).astype(np.uint8)
+def _content(folder: Path) -> str:
+    """What a folder without images holds, and what to do."""
+    entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    videos = [entry for entry in entries if entry.suffix.lower() in VIDEO_SUFFIXES]
+    folders = sum(entry.is_dir() for entry in entries)
+    if videos:
+        return f"it has {len(videos)} videos: give one of them, or a .txt file that lists them"
+    if folders:
+        return f"it has {folders} folders: give one of them, or a .txt file that lists them"
+    kinds = ", ".join(
+        kind or "no suffix" for kind, _ in Counter(entry.suffix.lower() for entry in entries).most_common(3)
+    )
+    there = f"it has {len(entries)} files ({kinds})" if entries else "it is empty"
+    return f"{there}: expected {', '.join(IMAGE_SUFFIXES)}"

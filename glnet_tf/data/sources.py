@@ -18,7 +18,7 @@ from glnet_tf.data.datasets.kitti import KittiOdometrySource, KittiRawSource
 from glnet_tf.data.datasets.records import RecordsSource
 from glnet_tf.data.datasets.rgbd import RgbdSource
 from glnet_tf.data.datasets.scenes import SceneSource, split_names
-from glnet_tf.data.files.video import VideoSource
+from glnet_tf.data.datasets.video import VideoSource
 from glnet_tf.data.source import Source, snippet_frames
 from glnet_tf.errors import ConfigError, DataError
 from glnet_tf.progress import progress_bar

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from glnet_tf.config import REFINEMENT_LOSS, LossConfig, RefinementConfig
-from glnet_tf.data.frames import as_rgb
+from glnet_tf.data.files.images import as_rgb
 from glnet_tf.data.pipeline import resize
 from glnet_tf.data.preparation.parallax import WIDTH, parallax
 from glnet_tf.errors import DataError

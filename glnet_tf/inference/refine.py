@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from glnet_tf.config import DataConfig
-from glnet_tf.data.frames import Frames
+from glnet_tf.data.files.calibration import Camera, undistort
+from glnet_tf.data.frames import Frame, Frames
 from glnet_tf.data.source import Source
 from glnet_tf.errors import ConfigError, DataError
 from glnet_tf.inference.adaptation import CarriedParameters
+from glnet_tf.inference.calibration import Calibration
 from glnet_tf.inference.metric_scale import GroundPlane, Metres
 from glnet_tf.inference.predictor import Predictor
 from glnet_tf.inference.result_folder import ResultFolder
@@ -25,15 +29,23 @@ from glnet_tf.structures import FRAMES, rescaled_motion
 
 
 def predict_video(
-    predictor: Predictor, frames: Frames, results: ResultFolder, metres: Metres, min_confidence: float
+    predictor: Predictor,
+    frames: Frames,
+    results: ResultFolder,
+    metres: Metres,
+    calibration: Calibration,
+    min_confidence: float,
 ) -> bool:
     """Writes what is predicted for the frames of a video that are not there yet, and the summary, also after Ctrl-C.
+
+    What is missing or damaged ends a path: behind it the world is another one.
 
     Args:
       predictor: of the video.
       frames: of the video, from its beginning.
       results: where it goes.
       metres: what brings lengths to metres.
+      calibration: of the camera.
       min_confidence: of the points in the cloud.
 
     Returns:
@@ -42,50 +54,66 @@ def predict_video(
     Raises:
       ConfigError, DataError: the frames that are there cannot be gone on from.
     """
-    pose, done = _resumed(frames, results, metres), list(results.rows)
-    names: list[str] = []
-
-    def images() -> Iterator[np.ndarray]:
-        for name, image in frames:
-            if len(names) < len(done) and name != done[len(names)]:
-                there = f"{results.folder}: holds frame {done[len(names)]}, not {name}"
-                raise DataError(f"{there}: expected the same video; give another folder")
-            names.append(name)
-            yield image
-
+    rows = list(results.rows.values())
+    if rows and frames.live:
+        raise ConfigError(
+            f"{results.folder}: what a camera saw does not come again: expected a new folder; choose another"
+        )
+    if rows:
+        metres.resume(rows[0].scale, [GroundPlane(*row.ground) for row in rows if row.ground])
+    predictor.intrinsics = calibration.camera.intrinsics
     started, complete = time.monotonic(), True
     try:
-        with progress_bar(frames.count, "predicting", "frame", len(done)) as bar:
-            for frame in metres.applied(predictor.predict(images(), len(done), pose)):
-                number = len(results.rows)
-                ground = metres.planes[number] if metres.planes else None
-                results.add(names[number], frame, metric=metres.known, scale=metres.scale, ground=ground)
-                bar.update()
+        with progress_bar(frames.count, f"predicting {frames.name}", "frame", len(rows)) as bar:
+            for _, scene in itertools.groupby(frames, key=lambda frame: frame.scene):
+                for _ in _predict_scene(predictor, scene, results, metres, calibration.camera):
+                    bar.update()
     except KeyboardInterrupt:
         complete = False
     remarks = list(frames.remarks)
     if not complete:
         remarks.append(f"interrupted after {len(results.rows)} frames; the same command goes on")
-    notes = {"input": frames.place, "complete": complete, **_notes(predictor, started), **metres.notes()}
-    summary = [f"{len(results.rows)} frames; refined: {predictor.refinement.refine}; lengths: {notes['unit']}"]
-    write_summary(results, frames.name, notes, remarks, summary, frames.fps, min_confidence)
+    notes = {
+        "input": frames.place,
+        "complete": complete,
+        "intrinsics": calibration.source,
+        **_notes(predictor, started),
+        **metres.notes(),
+    }
+    summary = f"{len(results.rows)} frames; refined: {predictor.refinement.refine}; lengths: {notes['unit']}"
+    lines = [summary, f"K: {calibration.source}"]
+    write_summary(results, frames.name, notes, remarks, lines, frames.fps, min_confidence)
     for remark in remarks:
         print(f"warning: {remark}", file=sys.stderr)
-    print(f"{summary[0]}; {len(results.rows) - len(done)} of them in {notes['seconds']} s")
+    print(f"{summary}; K: {calibration.source}; {len(results.rows) - len(rows)} of them in {notes['seconds']} s")
     return complete
 
 
-def _resumed(frames: Frames, results: ResultFolder, metres: Metres) -> np.ndarray | None:
-    """Camera to world, [4, 4], of the first frame that is not there yet, in the network's scale; None: of none is."""
-    rows = list(results.rows.values())
-    if not rows:
-        return None
-    if frames.count is None:
-        raise ConfigError(
-            f"{results.folder}: what a camera saw does not come again: expected a new folder; choose another"
-        )
-    metres.resume(rows[0].scale, [GroundPlane(*row.ground) for row in rows if row.ground])
-    return rescaled_motion(rows[-1].predecessor().next_pose, 1 / rows[0].scale)
+def _predict_scene(
+    predictor: Predictor, frames: Iterator[Frame], results: ResultFolder, metres: Metres, camera: Camera
+) -> Iterator[None]:
+    """Writes the frames of a scene that are not there yet, one at a time."""
+    first = next(frames)
+    path = first.name if first.scene else ""
+    done = [row for row in results.rows.values() if row.path == path]
+    pose = rescaled_motion(done[-1].predecessor().next_pose, 1 / done[-1].scale) if done else None
+    # Names and times of those that were read, from the first one that is not there yet.
+    waiting: deque[tuple[str, float]] = deque()
+
+    def images() -> Iterator[np.ndarray]:
+        for number, frame in enumerate(itertools.chain([first], frames)):
+            if number >= len(done):
+                waiting.append((frame.name, frame.time))
+            elif frame.name != done[number].name:
+                there = f"{results.folder}: holds frame {done[number].name}, not {frame.name}"
+                raise DataError(f"{there}: expected the same video; give another folder")
+            yield undistort(frame.image, camera)
+
+    for prediction in metres.applied(predictor.predict(images(), len(done), pose)):
+        name, taken = waiting.popleft()
+        ground = metres.planes[len(results.rows)] if metres.planes else None
+        results.add(name, prediction, path, taken, metric=metres.known, scale=metres.scale, ground=ground)
+        yield
 
 
 def predict_data_set(
@@ -117,7 +145,7 @@ def predict_data_set(
     with progress_bar(len(indices), "predicting", "frame", finished) as bar:
         for batch in predict_source(predictor, source, data, indices, done, with_errors=True):
             for found in batch:
-                results.add(found.label, found.frame, found.path, found.errors, found.histories)
+                results.add(found.label, found.frame, found.path, errors=found.errors, histories=found.histories)
             carried.keep()
             bar.update(sum(found.number is not None for found in batch))
     notes = {"input": source.name, "complete": True, **_notes(predictor, started), "unit": "up to scale"}

@@ -24,10 +24,12 @@ import numpy as np
 
 from glnet_tf.data.datasets.folder import DEPTH_SCALE
 from glnet_tf.data.files.arrays import read_depth_png, read_flo, write_depth_png, write_flo, write_kitti_flow
-from glnet_tf.data.frames import read_image
-from glnet_tf.errors import ConfigError, DataError
+from glnet_tf.data.files.images import read_image
+from glnet_tf.errors import DataError
 from glnet_tf.files import (
+    SETTINGS,
     append_json_line,
+    check_own_folder,
     check_settings,
     locked,
     make_folder,
@@ -41,7 +43,7 @@ from glnet_tf.inference.source_prediction import Errors, Histories, Predecessor
 from glnet_tf.structures import FramePrediction
 from glnet_tf.visualization.pictures import write_jpeg, write_png
 
-ROWS, SETTINGS = "frames.jsonl", "settings.json"
+ROWS = "frames.jsonl"
 MAX_PNG, MAX_KITTI_FLOW = 65535, 511.9
 # The farthest depth that the 16-bit PNG of a video up to scale holds, in medians of its first frame.
 MAX_PNG_DEPTH = 16.0
@@ -57,6 +59,7 @@ class FrameRow(NamedTuple):
       motion: [4, 4] T to the next frame; None for the last one.
       intrinsics: [3, 3] K in pixels.
       depth_png_scale: value over depth in the 16-bit PNGs.
+      time: seconds from the first frame of the video; None: not known.
       reason: why the frame was not refined; empty if it was, or was not to be.
       scale: factor that was applied to all lengths, to make them metres.
       ground: height of the camera above the ground that was found in the depth, and the share of its points; or None.
@@ -70,6 +73,7 @@ class FrameRow(NamedTuple):
     motion: list[list[float]] | None
     intrinsics: list[list[float]]
     depth_png_scale: float
+    time: float | None = None
     reason: str = ""
     scale: float = 1.0
     ground: list[float] | None = None
@@ -100,6 +104,7 @@ class ResultFolder(contextlib.AbstractContextManager):
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], flag: str = "output_dir"):
+        check_own_folder(folder, SETTINGS, flag)
         self.folder = make_folder(folder, flag)
         self._lock = contextlib.ExitStack()
         self._lock.enter_context(locked(folder))
@@ -108,11 +113,6 @@ class ResultFolder(contextlib.AbstractContextManager):
             settings, note = json.loads(json.dumps(settings)), folder / SETTINGS
             if note.exists():
                 check_settings(note, read_json(note), settings, flag)
-            elif any(file.name != ".lock" for file in folder.iterdir()):
-                raise ConfigError(
-                    f"--{flag}={folder}: holds something else: expected a new or empty folder, or such results; choose "
-                    "another"
-                )
             write_json(note, settings)
             self.rows = {row.name: row for row in map(self._row, read_json_lines(folder / ROWS))}
             failed.pop_all()
@@ -133,6 +133,7 @@ class ResultFolder(contextlib.AbstractContextManager):
         name: str,
         frame: FramePrediction,
         path: str = "",
+        time: float | None = None,
         errors: Errors | None = None,
         histories: Histories | None = None,
         metric: bool = False,
@@ -147,6 +148,7 @@ class ResultFolder(contextlib.AbstractContextManager):
             motion=None if frame.motion is None else frame.motion.tolist(),
             intrinsics=frame.intrinsics.tolist(),
             depth_png_scale=float(DEPTH_SCALE) if metric else self._png_scale(frame.depth),
+            time=time,
             reason=frame.reason,
             scale=scale,
             ground=None if ground is None else list(ground),

@@ -89,7 +89,7 @@ def write_summary(
     strip = FrameStrip()
     with progress_bar(len(rows), "drawing", "frame") as bar:
         for path, of_path in paths.items():
-            _write_path(results, path, of_path, fps)
+            _write_path(results, path, of_path, fps, notes.get("intrinsics", "given by the data, or by the model"))
             for name, drawn in _drawn(results, path, of_path, fps, min_confidence):
                 strip.add(name, drawn)
                 bar.update()
@@ -119,17 +119,21 @@ def as_lines(errors: Errors, results: ResultFolder) -> str:
     return "\n".join(lines + [f"{number} not: {reason}" for reason, number in reasons.items()])
 
 
-def _write_path(results: ResultFolder, path: str, rows: Sequence[FrameRow], fps: float) -> None:
+def _write_path(results: ResultFolder, path: str, rows: Sequence[FrameRow], fps: float, source: str) -> None:
     """The trajectory of a path, and the mean K over its frames with its spread."""
     poses = np.array([row.pose for row in rows])
+    times = np.array([number / fps if row.time is None else row.time for number, row in enumerate(rows)])
     write_kitti_trajectory(results.file("trajectory", path, ".txt"), poses)
-    write_tum_trajectory(results.file("trajectory", path, ".tum"), poses, np.arange(len(poses)) / fps)
+    write_tum_trajectory(results.file("trajectory", path, ".tum"), poses, times)
     found = np.array([row.intrinsics for row in rows])
     values = {"fx": found[:, 0, 0], "fy": found[:, 1, 1], "cx": found[:, 0, 2], "cy": found[:, 1, 2]}
     height, width = results.read(rows[0].name).disparity.shape
     spread = {name: {"mean": float(x.mean()), "std": float(x.std())} for name, x in values.items()}
     mean = found.mean(axis=0).round(3).tolist()
-    write_json(results.file("intrinsics", path, ".json"), {"K": mean, "height": height, "width": width, **spread})
+    write_json(
+        results.file("intrinsics", path, ".json"),
+        {"K": mean, "source": source, "height": height, "width": width, **spread},
+    )
 
 
 def _drawn(

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from glnet_tf.data.files.arrays import read_flo, read_kitti_flow, read_velodyne
-from glnet_tf.data.files.calibration import read_intrinsics, read_projection
+from glnet_tf.data.files.calibration import read_camera, read_projection
 from glnet_tf.data.files.trajectories import read_trajectory
 from glnet_tf.errors import GLNetError
 
@@ -22,7 +22,7 @@ INTACT = {
     read_kitti_flow: png(np.stack([GREY] * 3, axis=-1)),
     depth_png: png(GREY),
     array: npz(depth=GREY, other=GREY),
-    read_intrinsics: b"50 0 9.5\n0 40 5.5\n0 0 1\n",
+    read_camera: b"50 0 9.5\n0 40 5.5\n0 0 1\n",
     lambda file: read_projection(file, "P0"): CALIBRATION,
     read_trajectory: b"0 1 2 3 0 0 0 1\n1.5 1 2 4 0 0.6 0 0.8\n",
 }

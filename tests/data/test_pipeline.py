@@ -77,12 +77,13 @@ def test_snippet_index_permutes_sources_of_any_size(size):
     assert sorted(int(snippet_index(3 * size + p, 7, size)) for p in range(size)) == list(range(size))
 
 
-def test_a_truncated_image_costs_only_its_snippets_which_are_told(tmp_path):
+def test_an_image_that_spoils_later_costs_only_its_snippets_which_are_told(tmp_path):
     paths = write_frames(tmp_path, 10)
     intact = list(batches(FolderSource(tmp_path), SMALL))
-    paths[4].write_bytes(paths[4].read_bytes()[:-1500])
     source = FolderSource(tmp_path)
-    assert len(source) == 8  # the header is intact
+    paths[4].write_bytes(paths[4].read_bytes()[:-1500])
+    assert len(source) == 8 and len(FolderSource(tmp_path)) == 5  # one that is opened now knows
+    assert f"{paths[4]}: not an image, or damaged" in FolderSource(tmp_path).skipped
     kept = {0, 1, 5, 6, 7}  # snippets 2, 3 and 4 hold frame 4
     images = {int(i): x for batch in batches(source, SMALL) for i, x in zip(batch.index, batch.images.numpy())}
     assert set(images) == kept
@@ -108,9 +109,10 @@ def test_missing_positions_by_hand():
 
 def test_a_stream_without_one_good_snippet_is_an_error_and_no_endless_wait(tmp_path):
     paths = write_frames(tmp_path, 3)
+    source = FolderSource(tmp_path)
     paths[1].write_bytes(paths[1].read_bytes()[:-1500])
     with pytest.raises(DataError, match=r"none of its 1 snippets can be decoded.*0001.jpg.*extract them again"):
-        stream(FolderSource(tmp_path), SMALL, seed=0)
+        stream(source, SMALL, seed=0)
 
 
 def test_batches_are_in_order_and_the_last_one_is_smaller(source):

@@ -136,7 +136,7 @@ def test_gaps_stay_gaps_and_frames_that_lead_nowhere_are_left_out(scenes, out):
     (scenes / "b" / "0001.jpg").write_bytes(b"not an image")
     done = prepare(settings(scenes), out)
     assert done.left_out == {"unreadable": 2, "isolated": 2 + 3}
-    assert frame_numbers(FolderSource(out, "c")) == [(0, 1, 2), (8, 9, 10)]
+    assert frame_numbers(FolderSource(out, "c")) == [(0, 1, 2), (4, 5, 6)]
     reasons = [entry.get("left_out", "").split(":")[0] for entry in frames_of(out, "c")]
     assert reasons == ["", "", "", "isolated", "unreadable", "isolated", "", "", ""]
     assert not list((out / "b").glob("*")) and done.scenes == 2

@@ -13,6 +13,7 @@ import trimesh
 from PIL import Image
 
 from glnet_tf.config import RefinementConfig
+from glnet_tf.data.files.calibration import Camera
 from glnet_tf.data.files.trajectories import read_trajectory
 from glnet_tf.data.frames import Frames
 from glnet_tf.errors import ConfigError, DataError
@@ -20,6 +21,7 @@ from glnet_tf.evaluation.predicted_files import read_depth, read_flow
 from glnet_tf.files import read_json
 from glnet_tf.geometry.camera import resize_intrinsics
 from glnet_tf.inference import predictor
+from glnet_tf.inference.calibration import Calibration
 from glnet_tf.inference.frame_prediction import share_of_motion
 from glnet_tf.inference.metric_scale import Metres
 from glnet_tf.inference.predictor import MAX_STRIDE, Predictor
@@ -31,6 +33,7 @@ from glnet_tf.structures import Predictions, Snippet, merge, split
 from glnet_tf.visualization.point_cloud import MAX_POINTS, PointCloud
 
 HEIGHT, WIDTH = 32, 96
+ASSUMED = Calibration(Camera(), "assumed")
 
 
 class Fixed:
@@ -181,7 +184,7 @@ def test_given_intrinsics_come_back_and_images_that_do_not_fit_are_refused(fixed
 def predict_folder(folder, frames, **settings):
     predictor_ = Predictor("run", RefinementConfig(refine="oft", window=4))
     with ResultFolder(folder, settings) as results:
-        return predict_video(predictor_, frames, results, Metres(0.0, 0.0), min_confidence=0.0)
+        return predict_video(predictor_, frames, results, Metres(0.0, 0.0), ASSUMED, min_confidence=0.0)
 
 
 @pytest.fixture

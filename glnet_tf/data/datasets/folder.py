@@ -10,7 +10,7 @@ import numpy as np
 from glnet_tf.config import DataConfig
 from glnet_tf.data.datasets.scenes import Scene, SceneSource
 from glnet_tf.data.files.arrays import read_depth_png
-from glnet_tf.data.files.calibration import read_intrinsics, read_numbers, read_poses
+from glnet_tf.data.files.calibration import Camera, read_camera, read_numbers, read_poses
 from glnet_tf.data.files.images import image_files, natural_key
 from glnet_tf.errors import DataError
 
@@ -45,11 +45,13 @@ class FolderSource(SceneSource):
 
     def read_scene(self, name: str, place: Path) -> Scene:
         files, cam, poses, shape = image_files(place), *(place / name for name in ("cam.txt", "poses.txt", SHAPE_FILE))
+        camera = read_camera(cam) if cam.exists() else Camera()
         return Scene(
             name=name,
             files=files,
             camera=name,
-            intrinsics=read_intrinsics(cam) if cam.exists() else None,
+            intrinsics=camera.intrinsics,
+            distortion=camera.distortion,
             poses=read_poses(poses, len(files)) if poses.exists() else None,
             shape=_shape(shape) if shape.exists() else None,
             depth=partial(_depth, place / "depth", files) if (place / "depth").is_dir() else None,

@@ -10,7 +10,7 @@ import numpy as np
 from glnet_tf.config import DataConfig
 from glnet_tf.data.datasets.scenes import Scene, SceneSource
 from glnet_tf.data.files.arrays import read_depth_png
-from glnet_tf.data.files.calibration import read_intrinsics, read_numbers
+from glnet_tf.data.files.calibration import Camera, read_camera, read_numbers
 from glnet_tf.data.files.images import IMAGE_SUFFIXES
 from glnet_tf.errors import DataError
 
@@ -46,11 +46,13 @@ class RgbdSource(SceneSource):
         folders = [place, *(folder for folder in place.parents if folder.is_relative_to(self.root))]
         known = [folder / INTRINSICS for folder in folders if (folder / INTRINSICS).exists()]
         has_poses = _beside(files[0], "pose.txt").exists()
+        camera = read_camera(known[0]) if known else Camera()
         return Scene(
             name=name,
             files=files,
             camera=self.root.resolve().name,
-            intrinsics=read_intrinsics(known[0]) if known else None,
+            intrinsics=camera.intrinsics,
+            distortion=camera.distortion,
             poses=np.stack([_pose(_beside(file, "pose.txt")) for file in files]) if has_poses else None,
             depth=partial(_depth, files),
         )

@@ -13,7 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 from glnet_tf.config import DataConfig
-from glnet_tf.data.files.images import common_size, decode, image_sizes, uninterrupted_runs
+from glnet_tf.data.files.calibration import Camera, check_fit, undistort
+from glnet_tf.data.files.images import common_size, frame_name, image_headers, read_image, uninterrupted_runs
 from glnet_tf.data.preparation.parallax import distant_frames, scene_parallax, static_snippets
 from glnet_tf.data.source import Source, snippet_frames
 from glnet_tf.errors import ConfigError, DataError
@@ -31,6 +32,7 @@ class Scene:
       files: paths of its frames in temporal order.
       camera: name of the camera that filmed it.
       intrinsics: [3, 3] K in pixels of the files, or None.
+      distortion: [5] k1 k2 p1 p2 k3, which is taken out on reading, or None.
       poses: [F, 4, 4] camera to world of every file, metres, or None.
       depth: from the number of a frame to its depth, [h, w] in metres, 0 where unknown, or None without one.
       flow: from the number of a frame to its flow to the next one, or None without one.
@@ -42,6 +44,7 @@ class Scene:
     files: tuple[str, ...]
     camera: str
     intrinsics: np.ndarray | None = None
+    distortion: np.ndarray | None = None
     poses: np.ndarray | None = None
     depth: Callable[[int], np.ndarray | None] | None = None
     flow: Callable[[int], FlowTruth | None] | None = None
@@ -83,6 +86,8 @@ class SceneSource(Source):
         self._paths = [file for scene in self.scenes for file in scene.files]
         self._starts = np.cumsum([0] + [len(scene.files) for scene in self.scenes])
         self._sizes = []
+        # Whether TensorFlow decodes all images: only then no Python runs in the pipeline.
+        self._plain = True
         skipped = [f"{name}: {reason}" for name, reason in excluded.items()]
         found = [np.zeros((0, 3), np.int64)]
         for scene, start in zip(self.scenes, self._starts):
@@ -117,11 +122,14 @@ class SceneSource(Source):
 
     def _snippets(self, scene: Scene, part: str) -> tuple[tuple[int, int], np.ndarray, list[str]]:
         """The size of a scene's files (height, width), the frames of its snippets [S, 3], and what was left out."""
-        sizes = image_sizes(scene.files)
+        headers = image_headers(scene.files)
+        self._plain &= all(header is None or header.plain for header in headers)
+        sizes = [None if header is None else header.size for header in headers]
         readable = np.array([size is not None for size in sizes], bool)
-        skipped = [f"{file}: not a JPEG or PNG image" for file, good in zip(scene.files, readable) if not good]
+        skipped = [f"{file}: not an image, or damaged" for file, good in zip(scene.files, readable) if not good]
         size = common_size(scene.files, sizes)
-        check_intrinsics_fit(scene, size)
+        if scene.intrinsics is not None and size != (0, 0):
+            check_fit(scene.intrinsics, size, scene.name)
         runs = np.where(readable, uninterrupted_runs(scene.files, readable), -1)
         held_scenes = split_names(self.config.holdout_scenes)
         held = self.config.holdout_frames if not held_scenes or scene.name in held_scenes else 0
@@ -148,6 +156,9 @@ class SceneSource(Source):
     def _make_tables(self) -> None:
         unknown = np.zeros((3, 3))
         known = [unknown if scene.intrinsics is None else scene.intrinsics for scene in self.scenes]
+        nothing = np.zeros(5)
+        distortions = [nothing if scene.distortion is None else scene.distortion for scene in self.scenes]
+        self._plain &= not np.any(distortions)
         rows = [_used_height(scene, size) for scene, size in zip(self.scenes, self._sizes)]
         # Input pipelines run on the CPU, and a table on a GPU would be copied for each snippet.
         with tf.device("/cpu:0"):
@@ -155,6 +166,7 @@ class SceneSource(Source):
             self._frame_table = tf.constant(self._frames, tf.int64)
             self._scene_table = tf.constant(self._scene_of, tf.int64)
             self._intrinsics_table = tf.constant(np.reshape(known, (-1, 3, 3)), tf.float32)
+            self._distortion_table = tf.constant(distortions, tf.float32)
             self._camera_table = tf.constant([self.cameras.index(scene.camera) for scene in self.scenes], tf.int32)
             self._row_table = tf.constant(rows, tf.int32)
 
@@ -163,8 +175,12 @@ class SceneSource(Source):
 
     def load(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         frames, scene = tf.unstack(self._frame_table[index], num=FRAMES), self._scene_table[index]
-        images = tf.stack([decode(self._path_table[frame]) for frame in frames])
-        return images[:, : self._row_table[scene]], self._intrinsics_table[scene], self._camera_table[scene]
+        K, paths = self._intrinsics_table[scene], [self._path_table[frame] for frame in frames]
+        if self._plain:
+            images = tf.stack([decode(path) for path in paths])
+        else:
+            images = tf.stack([decode_any(path, K, self._distortion_table[scene]) for path in paths])
+        return images[:, : self._row_table[scene]], K, self._camera_table[scene]
 
     def files(self, index: int) -> tuple[str, str, str]:
         before, middle, after = (self._paths[frame] for frame in self._frames[index])
@@ -172,7 +188,7 @@ class SceneSource(Source):
 
     def labels(self, index: int) -> tuple[str, str, str]:
         name = self.scenes[self._scene_of[index]].name
-        before, middle, after = (f"{name}/{Path(file).stem.split('.')[0]}" for file in self.files(index))
+        before, middle, after = (f"{name}/{frame_name(file)}" for file in self.files(index))
         return before, middle, after
 
     def ground_truth(self, index: int) -> GroundTruth | None:
@@ -203,6 +219,23 @@ def _used_height(scene: Scene, size: tuple[int, int]) -> int:
     return round(scene.used_rows * size[0])
 
 
+def decode(path: tf.Tensor) -> tf.Tensor:
+    """Returns the image in a plain file (images.Header) as [h, w, 3] uint8 RGB: grey is repeated, alpha dropped."""
+    image = tf.io.decode_image(tf.io.read_file(path), channels=3, expand_animations=False)
+    return tf.ensure_shape(image, [None, None, 3])
+
+
+def decode_any(path: tf.Tensor, intrinsics: tf.Tensor, distortion: tf.Tensor) -> tf.Tensor:
+    """Returns the image in a file as [h, w, 3] uint8 RGB, by read_image and undistort, in Python."""
+
+    def read(path: bytes, *camera: np.ndarray) -> np.ndarray:
+        image = read_image(Path(os.fsdecode(np.asarray(path).item())))
+        return undistort(image, Camera(*camera)) if camera[1].any() else image
+
+    image = tf.numpy_function(read, [path, intrinsics, distortion], tf.uint8, stateful=False)
+    return tf.ensure_shape(image, [None, None, 3])
+
+
 def _few(readable: int, runs: int) -> str:
     return f"{readable} readable frames" + (f" in {runs} uninterrupted runs" if runs > 1 else "")
 
@@ -210,18 +243,6 @@ def _few(readable: int, runs: int) -> str:
 def _left_out_as_static(count: int, least: float) -> str:
     unit = "thousandth" if least == 1 else "thousandths"
     return f"{count} snippets left out as static (parallax below {least:g} {unit} of the width)"
-
-
-def check_intrinsics_fit(scene: Scene, size: tuple[int, int]) -> None:
-    """Raises a DataError if the principal point of a scene is outside of its images (height, width)."""
-    if scene.intrinsics is None or 0 in size:
-        return
-    cx, cy = scene.intrinsics[:2, 2]
-    if not (0 <= cx < size[1] and 0 <= cy < size[0]):
-        raise DataError(
-            f"{scene.name}: principal point ({cx:g}, {cy:g}) is outside of its {size[1]}x{size[0]} images: expected K "
-            "in pixels of these images; scale it by their size over the size that it was calibrated for"
-        )
 
 
 def select_scenes(available: dict[str, Path], split: str, root: str | Path) -> dict[str, Path]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
+import cv2
 import numpy as np
 
 from glnet_tf.errors import DataError
@@ -35,20 +38,63 @@ def read_lines(file: Path) -> list[str]:
       DataError: it cannot be read.
     """
     try:
-        return file.read_text(encoding="utf-8", errors="replace").splitlines()
+        return file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     except OSError as error:
         raise DataError(f"{file}: {error.strerror}: expected a readable text file; restore it") from None
 
 
-def read_intrinsics(file: Path) -> np.ndarray:
-    """Returns K, [3, 3] in pixels, of a file of nine numbers in three rows."""
+class Camera(NamedTuple):
+    """A calibrated camera.
+
+    Attributes:
+      intrinsics: [3, 3] K in pixels; None: unknown.
+      distortion: [5] k1 k2 p1 p2 k3 as OpenCV has them, which `undistort` takes out; None: a pinhole camera.
+    """
+
+    intrinsics: np.ndarray | None = None
+    distortion: np.ndarray | None = None
+
+
+def read_camera(file: Path) -> Camera:
+    """Returns the camera of a file: nine numbers in three rows, and if it distorts, k1 k2 p1 p2 and k3 in a fourth."""
     rows = read_numbers(file)
-    if [len(row) for row in rows] != [3, 3, 3]:
-        lengths = "+".join(str(len(row)) for row in rows) or "no"
+    lengths = [len(row) for row in rows]
+    if lengths[:3] != [3, 3, 3] or lengths[3:] not in ([], [4], [5]):
+        found = "+".join(map(str, lengths)) or "no"
         raise DataError(
-            f"{file}: has {lengths} numbers: expected a 3x3 matrix, three rows of three; write K in pixels there"
+            f"{file}: has {found} numbers: expected a 3x3 matrix, three rows of three, and in a fourth the distortion "
+            "k1 k2 p1 p2 k3, if any; write K in pixels there"
         )
-    return check_intrinsics(np.array(rows), file)
+    distortion = np.array([*rows[3], 0.0][:5]) if lengths[3:] else None
+    return Camera(check_intrinsics(np.array(rows[:3]), file), distortion)
+
+
+def undistort(image: np.ndarray, camera: Camera) -> np.ndarray:
+    """Returns an image, [H, W, C], as the pinhole camera of the same K would have seen it."""
+    if camera.distortion is None or camera.intrinsics is None:
+        return image
+    key = camera.intrinsics.astype(np.float64).tobytes(), camera.distortion.astype(np.float64).tobytes()
+    return cv2.remap(image, *_undistortion(*key, image.shape[:2]), cv2.INTER_LINEAR)
+
+
+@lru_cache(maxsize=16)
+def _undistortion(intrinsics: bytes, distortion: bytes, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    K, coefficients = np.frombuffer(intrinsics).reshape(3, 3), np.frombuffer(distortion)
+    return cv2.initUndistortRectifyMap(K, coefficients, np.eye(3), K, size[::-1], cv2.CV_16SC2)
+
+
+def check_fit(intrinsics: np.ndarray, size: tuple[int, int], name: str) -> None:
+    """Checks that the principal point of K is inside of its images, (height, width).
+
+    Raises:
+      DataError: it is not.
+    """
+    cx, cy = intrinsics[:2, 2]
+    if not (0 <= cx < size[1] and 0 <= cy < size[0]):
+        raise DataError(
+            f"{name}: principal point ({cx:g}, {cy:g}) is outside of its {size[1]}x{size[0]} images: expected K "
+            "in pixels of these images; scale it by their size over the size that it was calibrated for"
+        )
 
 
 def read_projection(file: Path, key: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Image files: how they are found, ordered, checked by their headers and decoded in the graph."""
+"""Image files: how they are found, ordered, checked by their headers and read."""
 
 from __future__ import annotations
 
@@ -6,47 +6,145 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
-import tensorflow as tf
-from PIL import Image
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from glnet_tf.errors import DataError
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM")
+# Images of 16 bits whose values use fewer, as those of many cameras, are stretched from the next of these.
+USED_BITS = (10, 12, 14, 16)
+MAX_VALUE = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0}
+# What Pillow and OpenCV raise at files that are damaged, or that would take too much memory by their headers.
+DAMAGED = (OSError, ValueError, SyntaxError, TypeError, EOFError, Image.DecompressionBombError, cv2.error)
+ORIENTATION = 0x0112
+# How a whole file ends, unless something was put behind it.
+ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
+# A number in a name.
+NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
-def decode(path: tf.Tensor) -> tf.Tensor:
-    """Returns the image in a file as [h, w, 3] uint8 RGB: grey is repeated, alpha dropped, 16 bits are cut to 8."""
-    image = tf.io.decode_image(tf.io.read_file(path), channels=3, expand_animations=False)
-    return tf.ensure_shape(image, [None, None, 3])
+def read_image(file: Path) -> np.ndarray:
+    """Returns an image as [H, W, 3] uint8 RGB, upright as its EXIF orientation says; see as_rgb for other types.
+
+    Raises:
+      DataError: it cannot be decoded, or not as a whole.
+    """
+    try:
+        deep = _deep_image(file)
+        if deep is not None:
+            return as_rgb(_stretched(deep))
+        with Image.open(file, formats=FORMATS) as image:
+            return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+    except DAMAGED as error:
+        raise DataError(
+            f"{file}: cannot be decoded ({error}): expected a whole image ({', '.join(IMAGE_SUFFIXES)}); restore it"
+        ) from None
+
+
+def used_bits(file: Path) -> int:
+    """Returns how many of its bits the values of an image use, by which it is stretched; 8 of most images."""
+    deep = _deep_image(file)
+    return 8 if deep is None else _bits(deep)
+
+
+def _deep_image(file: Path) -> np.ndarray | None:
+    """An image of more than 8 bits, [H, W] or [H, W, C] RGB; None if it has 8."""
+    try:
+        with Image.open(file, formats=FORMATS) as image:
+            if not _is_deep(image):
+                return None
+    except UnidentifiedImageError:
+        if file.suffix.lower() not in (".tif", ".tiff"):
+            raise
+    array = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+    if array is None:
+        raise OSError("damaged, or of an unknown kind")
+    return array if array.ndim == 2 else array[..., [2, 1, 0]]
+
+
+def _is_deep(image: Image.Image) -> bool:
+    return image.mode[0] in "IF" or ";16" in str(getattr(image, "tile", ""))
+
+
+def _bits(image: np.ndarray) -> int:
+    if image.dtype != np.uint16:
+        return 8
+    return next(bits for bits in USED_BITS if image.max() < 2**bits)
+
+
+def _stretched(image: np.ndarray) -> np.ndarray:
+    """An image of 16 bits over the whole range of them."""
+    bits = _bits(image)
+    return image if bits in (8, 16) else (image.astype(np.float64) * (65535 / (2**bits - 1))).astype(np.uint16)
+
+
+def as_rgb(image: Any) -> np.ndarray:
+    """Returns an image as [H, W, 3] uint8 RGB.
+
+    Args:
+      image: [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] (the transparency is dropped); uint8, uint16 (of 65535), or
+        floating-point from 0 to 1.
+
+    Raises:
+      DataError: it has another shape, type or range.
+    """
+    image = np.asarray(image)
+    floating = np.issubdtype(image.dtype, np.floating)
+    if image.ndim not in (2, 3) or image.ndim == 3 and image.shape[2] not in (1, 3, 4):
+        raise DataError(f"an image has shape {image.shape}: expected (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)")
+    if not floating and image.dtype not in MAX_VALUE:
+        raise DataError(f"an image has type {image.dtype}: expected uint8, uint16, or floating-point from 0 to 1")
+    if floating and image.size and not (image.min() >= 0 and image.max() <= 1):
+        raise DataError(
+            f"a floating-point image has values from {image.min():g} to {image.max():g}: expected 0 to 1; divide by "
+            "its range, or give it as uint8"
+        )
+    image = image[..., np.newaxis] if image.ndim == 2 else image[..., :3]
+    image = np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
+    if image.dtype == np.uint8:
+        return np.ascontiguousarray(image)
+    shares = image if floating else image / MAX_VALUE[image.dtype]
+    return (shares * 255 + 0.5).astype(np.uint8)
 
 
 def image_files(folder: Path) -> tuple[str, ...]:
-    """Returns the images directly in a folder, in natural order (2 before 10).
+    """Returns the images directly in a folder, in natural order (2 before 10, 1.25 before 1.5).
 
     Raises:
-      DataError: two files bear the same number, as a picture and its depth map would.
+      DataError: two files bear the same number or name, as a picture and its depth map would.
     """
     visible = (entry for entry in folder.iterdir() if not entry.name.startswith("."))
     files = [entry for entry in visible if entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file()]
     # Names as 000001.left.png and 000001.depth.png are two views of one moment, never two frames of one video.
-    moments: dict[tuple[str, ...], str] = {}
+    moments: dict[object, str] = {}
     for file in sorted(files):
-        digits = tuple(number.lstrip("0") for number in re.findall(r"\d+", file.stem))
-        if digits and digits in moments:
+        numbers = NUMBER.findall(file.stem)
+        moment = tuple(map(Decimal, numbers)) or file.stem
+        if moment in moments:
             raise DataError(
-                f"{file}: has the number of {moments[digits]}: expected one image per frame; "
-                "move depth maps, masks and the images of other cameras to another folder"
+                f"{file}: has the {'number' if numbers else 'name'} of {moments[moment]}: expected one image per "
+                "frame; move depth maps, masks and the images of other cameras to another folder"
             )
-        moments[digits] = file.name
+        moments[moment] = file.name
     return tuple(str(file) for file in sorted(files, key=lambda file: natural_key(file.name)))
 
 
-def natural_key(name: str) -> list[tuple[int, str]]:
-    """Returns a sorting key under which numbers within names compare by value."""
-    return [(int(part), "") if part.isdecimal() else (0, part.lower()) for part in re.split(r"(\d+)", name) if part]
+def natural_key(name: str) -> list[tuple[int | Decimal, str]]:
+    """Returns a sorting key under which numbers within names, decimal where they are, compare by value."""
+    parts = re.split(f"({NUMBER.pattern})", name)
+    return [(Decimal(part), "") if NUMBER.fullmatch(part) else (-1, part.lower()) for part in parts if part]
+
+
+def frame_name(file: str) -> str:
+    """Returns what a frame is called: its file's name without what says its type, as in frame-000001.color.jpg."""
+    return re.sub(r"\.[^\W\d]\w*$", "", Path(file).stem)
 
 
 def uninterrupted_runs(files: Sequence[str], readable: np.ndarray) -> np.ndarray:
@@ -63,28 +161,57 @@ def uninterrupted_runs(files: Sequence[str], readable: np.ndarray) -> np.ndarray
       [F] int64, non-decreasing.
     """
     breaks = ~readable
-    parts = [re.split(r"(\d+)", Path(file).stem) for file in files]
+    parts = [re.split(f"({NUMBER.pattern})", Path(file).stem) for file in files]
     if len(files) > 1 and len({len(part) for part in parts}) == 1:
         differing = [column for column in zip(*parts) if len(set(column)) > 1]
-        if len(differing) == 1 and all(number.isdecimal() for number in differing[0]):
-            steps = np.diff([int(number) for number in differing[0]])
+        if len(differing) == 1 and all(NUMBER.fullmatch(number) for number in differing[0]):
+            steps = np.diff([float(number) for number in differing[0]])
             typical = np.sort(steps)[(len(steps) - 1) // 2]
             breaks[1:] |= 2 * np.abs(steps - typical) >= typical
     return np.cumsum(breaks)
 
 
-def image_sizes(files: Sequence[str]) -> list[tuple[int, int] | None]:
-    """Returns (height, width) of every image from its header, None where that cannot be read."""
+class Header(NamedTuple):
+    """What the header of an image says.
+
+    Attributes:
+      size: (height, width), upright.
+      plain: whether it is a JPEG or PNG of 8 bits that is stored upright, which TensorFlow reads as read_image does.
+    """
+
+    size: tuple[int, int]
+    plain: bool
+
+
+def image_headers(files: Sequence[str]) -> list[Header | None]:
+    """Returns the header of every image, None of a file that is no image, or not a whole one."""
     with ThreadPoolExecutor(8) as pool:
-        return list(pool.map(_image_size, files))
+        return list(pool.map(_header, files))
 
 
-def _image_size(file: str) -> tuple[int, int] | None:
+def image_sizes(files: Sequence[str]) -> list[tuple[int, int] | None]:
+    """Returns (height, width) of every image, upright, None as in image_headers."""
+    return [None if header is None else header.size for header in image_headers(files)]
+
+
+def _header(file: str) -> Header | None:
     try:
-        with Image.open(file, formats=("JPEG", "PNG")) as image:
-            return image.height, image.width
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        with Image.open(file, formats=FORMATS) as image:
+            orientation = image.getexif().get(ORIENTATION, 1)
+            size = (image.width, image.height) if orientation >= 5 else (image.height, image.width)
+            kind = image.format or ""
+            plain = kind in ENDS and orientation == 1 and not _is_deep(image)
+        if kind in ENDS and not _ends_with(file, ENDS[kind]):
+            read_image(Path(file))  # It may be whole, with something behind it.
+    except (*DAMAGED, DataError):
         return None
+    return Header(size, plain)
+
+
+def _ends_with(file: str, end: bytes) -> bool:
+    with open(file, "rb") as stream:
+        stream.seek(-min(len(end), stream.seek(0, 2)), 2)
+        return stream.read() == end
 
 
 def common_size(files: Sequence[str], sizes: Sequence[tuple[int, int] | None]) -> tuple[int, int]:

@@ -1,215 +1,140 @@
-"""Video files: their frames are extracted once, kept in a folder, and read from there as any other scene."""
+"""Video files, by PyAV: frames upright, of square pixels, with their times; what is missing between them is known."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import os
-import shutil
-import sys
+import statistics
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
+from types import TracebackType
 from typing import NamedTuple
 
+import av
 import cv2
 import numpy as np
-from tqdm import tqdm
 
-from glnet_tf.config import DataConfig
-from glnet_tf.data.datasets.scenes import DEFAULTS, Scene, SceneSource
-from glnet_tf.data.files.calibration import read_intrinsics
-from glnet_tf.data.files.images import image_files, natural_key
-from glnet_tf.errors import ConfigError, DataError
-from glnet_tf.files import check_space, make_folder, read_json, write_bytes, write_json
+from glnet_tf.errors import DataError
 
-VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
-# Larger frames are shrunk to this longer side, in pixels; the networks' images are smaller still.
-MAX_SIDE = 1280
-JPEG_QUALITY = 95
-# Headers give the number of frames to this share, and to one frame.
-HEADER_TOLERANCE = 0.01
-NOTE = "video.json"
-# FFmpeg would print remarks of its own about damaged files; it looks here when it is first used.
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+VIDEO_SUFFIXES = (
+    *(".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".wmv", ".flv"),
+    *(".3gp", ".ogv", ".gif"),
+)
+# A step between frames is a hole if it is longer than this many usual (median) ones; less where frames were damaged.
+HOLE, DAMAGED_HOLE = 5.0, 1.5
+# Frames whose steps are usual.
+REMEMBERED = 25
 
 
-class VideoNote(NamedTuple):
-    """What is known about extracted frames.
+class VideoFrame(NamedTuple):
+    """A frame of a video.
 
     Attributes:
-      frames: how many there are.
-      declared: how many the video's header promises; 0 if it does not say.
+      image: [H, W, 3] uint8 RGB.
+      time: seconds from the first frame.
+      missing: how many frames before it are missing: 0, or a hole.
+    """
+
+    image: np.ndarray
+    time: float
+    missing: int
+
+
+class Video(contextlib.AbstractContextManager):
+    """Iterates once over the frames of a video file, of which it holds one: `with Video(file) as video: ...`.
+
+    Attributes:
+      count: how many frames the header promises; 0 if it does not say.
       fps: frames per second; 0 if unknown.
-      width, height: of the video, pixels.
-      shrunk_width, shrunk_height: of the extracted frames, pixels.
-    """
-
-    frames: int
-    declared: int
-    fps: float
-    width: int
-    height: int
-    shrunk_width: int
-    shrunk_height: int
-
-    def shortage(self) -> str:
-        """Returns how much of the video is missing; empty if it is whole."""
-        if self.frames + 1 >= self.declared * (1 - HEADER_TOLERANCE):
-            return ""
-        return f"ends after {self.frames} of {self.declared} frames; the rest is damaged or was never written"
-
-
-class VideoSource(SceneSource):
-    """One video file, or a folder of them (mp4, mov, avi, mkv, webm, m4v); each has a camera of its own.
-
-    Frames are extracted into `config.cache_dir` once. `STEM.cam.txt` beside `STEM.mp4` may hold the 3x3 K in pixels of
-    the video.
-    """
-
-    def __init__(self, root: str | Path, split: str = "", part: str = "train", config: DataConfig = DEFAULTS) -> None:
-        if not config.cache_dir:
-            raise ConfigError("--cache_dir=: expected a folder, where the frames of the videos are to be kept")
-        self._shortages: list[str] = []
-        super().__init__(root, split, part, config)
-        self.skipped += tuple(self._shortages)
-
-    @staticmethod
-    def discover(root: Path, config: DataConfig) -> dict[str, Path]:
-        if root.is_file():
-            return {root.stem: root}
-        entries = root.iterdir() if root.is_dir() else ()
-        visible = (entry for entry in entries if entry.suffix.lower() in VIDEO_SUFFIXES and entry.name[0] != ".")
-        found: dict[str, Path] = {}
-        for file in sorted(visible, key=lambda file: natural_key(file.name)):
-            if file.stem in found:
-                raise DataError(
-                    f"{file}: has the name of {found[file.stem].name}: expected one video per name; rename one of them"
-                )
-            found[file.stem] = file
-        if not found:
-            raise DataError(
-                f"{root}: is no video file and no folder with one: expected {', '.join(VIDEO_SUFFIXES)}; "
-                "correct --data_dir"
-            )
-        return found
-
-    def read_scene(self, name: str, place: Path) -> Scene:
-        identity = hashlib.sha256(f"{_digest(place)} {MAX_SIDE} {JPEG_QUALITY}".encode()).hexdigest()
-        folder = Path(self.config.cache_dir).expanduser() / "videos" / identity
-        note = extract_frames(place, folder)
-        if note.shortage():
-            self._shortages.append(f"{place}: {note.shortage()}")
-        cam = place.with_name(f"{place.stem}.cam.txt")
-        return Scene(
-            name=name,
-            files=image_files(folder),
-            camera=name,
-            intrinsics=_shrunk_intrinsics(read_intrinsics(cam), note) if cam.exists() else None,
-        )
-
-
-def _shrunk_intrinsics(intrinsics: np.ndarray, note: VideoNote) -> np.ndarray:
-    """K, [3, 3], in pixels of the extracted frames: f' = f s and c' = (c + 0.5) s - 0.5."""
-    x, y = note.shrunk_width / note.width, note.shrunk_height / note.height
-    return np.array([[x, 0, x / 2 - 0.5], [0, y, y / 2 - 0.5], [0, 0, 1]]) @ intrinsics
-
-
-def _digest(file: Path) -> str:
-    digest = hashlib.sha256()
-    try:
-        with open(file, "rb") as stream:
-            while block := stream.read(2**22):
-                digest.update(block)
-    except OSError as error:
-        raise DataError(f"{file}: {error.strerror}: expected a readable video; restore it") from None
-    return digest.hexdigest()
-
-
-def extract_frames(video: Path, folder: Path) -> VideoNote:
-    """Writes the frames of a video as JPEG images 000000.jpg, 000001.jpg ... and a note about them, unless it is done.
-
-    Args:
-      video: its path.
-      folder: where the frames go; it appears when it is complete. An interrupted extraction starts again.
-
-    Returns:
-      The note, which the folder holds as video.json.
+      damaged: how many pieces could not be decoded, so far.
 
     Raises:
-      DataError: the file is not a video, or the disk has no room for its frames.
+      DataError: it is no video file.
     """
-    if (folder / NOTE).exists():
-        return VideoNote(**read_json(folder / NOTE))
-    make_folder(folder.parent, "cache_dir")
-    _remove_abandoned(folder)
-    part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
-    part.mkdir()
-    try:
-        note = _write_frames(video, part)
-        write_json(part / NOTE, note._asdict())
-        with contextlib.suppress(OSError):  # another process may have been faster
-            part.rename(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    if note.shortage():
-        tqdm.write(f"warning: {video}: {note.shortage()}", sys.stderr)
-    return note
 
-
-def _remove_abandoned(folder: Path) -> None:
-    """Removes what killed processes left of an extraction into a folder."""
-    for part in folder.parent.glob(f"{folder.name}.*.part"):
+    def __init__(self, file: Path):
         try:
-            os.kill(int(part.name.split(".")[-2]), 0)
-        except ProcessLookupError:
-            shutil.rmtree(part, ignore_errors=True)
-        except PermissionError:
-            continue
+            self._container = av.open(str(file), metadata_errors="ignore")
+            self._stream = self._container.streams.video[0]
+        except (av.FFmpegError, OSError, IndexError, ValueError) as error:
+            raise DataError(
+                f"{file}: is not a video that can be read ({_reason(error)}): expected a complete video file; copy it "
+                "again, or convert it, e.g. with ffmpeg"
+            ) from None
+        self._stream.thread_type = "AUTO"
+        self.fps = float(self._stream.average_rate or 0)
+        self.count = self._stream.frames
+        if not self.count and self._stream.duration and self._stream.time_base:
+            self.count = round(float(self._stream.duration * self._stream.time_base) * self.fps)
+        self.damaged = 0
+        self._aspect = float(self._stream.sample_aspect_ratio or 1)
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._container.close()
+
+    def __iter__(self) -> Iterator[VideoFrame]:
+        steps: deque[float] = deque(maxlen=REMEMBERED)
+        begin = before = None
+        seen = damaged = 0
+        for frame in self._decoded():
+            time = seen / (self.fps or 1.0) if frame.time is None else float(frame.time)
+            begin = time if begin is None else begin
+            missing = 0
+            if before is not None:
+                step = time - before
+                usual = statistics.median(steps) if steps else abs(step)
+                longest = (DAMAGED_HOLE if self.damaged > damaged else HOLE) * usual
+                if 0 <= step <= longest:
+                    steps.append(step)
+                else:
+                    missing = max(round(step / usual) - 1, 1) if usual else 1
+            before, damaged, seen = time, self.damaged, seen + 1
+            yield VideoFrame(self._upright(frame), time - begin, missing)
+
+    def _decoded(self) -> Iterator[av.VideoFrame]:
+        packets = self._container.demux(self._stream)
+        while True:
+            try:
+                packet = next(packets)
+                frames = packet.decode()
+            except StopIteration:
+                return
+            except av.EOFError:
+                return
+            except av.FFmpegError:
+                self.damaged += 1
+                continue
+            for frame in frames:
+                if frame.is_corrupt:
+                    self.damaged += 1
+                else:
+                    yield frame
+
+    def _upright(self, frame: av.VideoFrame) -> np.ndarray:
+        """The picture of a frame, [H, W, 3] uint8 RGB, turned as its display matrix says, with square pixels."""
+        image: np.ndarray = frame.to_ndarray(format="rgb24")
+        if self._aspect != 1:
+            image = cv2.resize(image, (max(round(image.shape[1] * self._aspect), 1), image.shape[0]))
+        return np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90)))
 
 
-def _write_frames(video: Path, folder: Path) -> VideoNote:
-    with opened(video) as capture:
-        declared = max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
-        fps = max(float(capture.get(cv2.CAP_PROP_FPS)), 0.0)
-        frames, size, shrunk = 0, (0, 0), (0, 0)
-        with tqdm(total=declared or None, desc=f"extracting {video.name}", unit="frame", leave=False) as bar:
-            while (read := capture.read())[0]:
-                image = read[1]
-                if not frames:
-                    size = image.shape[1], image.shape[0]
-                    scale = min(MAX_SIDE / max(size), 1.0)
-                    shrunk = max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)
-                if image.shape[1::-1] != shrunk:
-                    image = cv2.resize(image, shrunk, interpolation=cv2.INTER_AREA)
-                content = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
-                if not frames:
-                    check_space(folder, declared * len(content))
-                write_bytes(folder / f"{frames:06d}.jpg", content)
-                frames += 1
-                bar.update()
-    if not frames:
-        raise DataError(f"{video}: not one frame can be decoded: expected a complete video; convert or copy it again")
-    return VideoNote(frames, declared, fps, *size, *shrunk)
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
 
 
 @contextlib.contextmanager
-def opened(video: Path | int) -> Iterator[cv2.VideoCapture]:
-    """Yields a video file, or the camera of an index, opened without the remarks that OpenCV prints.
+def camera(index: int) -> Iterator[cv2.VideoCapture]:
+    """Yields the camera of an index, opened without the remarks that OpenCV prints.
 
     Raises:
       DataError: it cannot be opened.
     """
     level = cv2.getLogLevel()
     cv2.setLogLevel(0)
-    capture = cv2.VideoCapture(video) if isinstance(video, int) else cv2.VideoCapture(str(video), cv2.CAP_FFMPEG)
+    capture = cv2.VideoCapture(index)
     try:
         if not capture.isOpened():
-            if isinstance(video, int):
-                raise DataError(f"camera {video}: cannot be opened: expected a camera of that index; connect it")
-            raise DataError(
-                f"{video}: is not a video that OpenCV can read: expected a complete MP4, MOV, AVI, MKV or WebM file; "
-                "convert it, e.g. with ffmpeg, or copy it again"
-            )
+            raise DataError(f"camera {index}: cannot be opened: expected a camera of that index; connect it")
         yield capture
     finally:
         capture.release()

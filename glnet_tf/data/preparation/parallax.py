@@ -127,7 +127,7 @@ class GreyReader:
         """Returns [h, w] uint8, or None if the file cannot be decoded."""
         flag = cv2.IMREAD_GRAYSCALE if file.lower().endswith(".png") else self._flag
         try:
-            image = cv2.imread(file, flag | cv2.IMREAD_IGNORE_ORIENTATION)
+            image = cv2.imread(file, flag)
         except cv2.error:
             image = None
         if image is None:

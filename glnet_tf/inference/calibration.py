@@ -1,0 +1,77 @@
+"""K of a video, and where it comes from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from glnet_tf.data.files.calibration import Camera, check_fit, read_camera
+from glnet_tf.data.files.images import DAMAGED, FORMATS, image_files
+from glnet_tf.geometry.camera import intrinsics_from_field_of_view
+from glnet_tf.models.glnet import GLNet
+
+CAMERA_FILE = "cam.txt"
+EXIF, FOCAL_LENGTH_35MM = 0x8769, 0xA405
+# Diagonal of 35 mm film, to which such focal lengths refer.
+FILM_DIAGONAL = 43.27
+
+
+class Calibration(NamedTuple):
+    """A camera and where it comes from.
+
+    Attributes:
+      camera: its `intrinsics` are None where the model has a K of its own, or assumes one.
+      source: in words.
+    """
+
+    camera: Camera
+    source: str
+
+
+def find_calibration(
+    place: str, size: tuple[int, int] | None, model: GLNet, intrinsics_file: str = "", field_of_view: float = 0.0
+) -> Calibration:
+    """Returns the first of: what a flag says, cam.txt beside the frames, EXIF, what the model assumes.
+
+    Args:
+      place: of the input, see data.frames.Frames.
+      size: (H, W) of its frames, if it is known beforehand.
+      model: one that has a K of its own takes no other.
+      intrinsics_file: see calibration.read_camera.
+      field_of_view: horizontal, degrees; 0: unknown.
+
+    Raises:
+      DataError: a file is damaged, or does not belong to frames of this size.
+    """
+    if model.source_of_intrinsics in ("learned", "predicted"):
+        return Calibration(Camera(), f"{model.source_of_intrinsics} by the model")
+    path = Path(place)
+    beside = path / CAMERA_FILE if path.is_dir() else path.with_name(f"{path.stem}.{CAMERA_FILE}")
+    if not beside.exists() and path.is_file():
+        beside = path.with_name(CAMERA_FILE)
+    file = Path(intrinsics_file) if intrinsics_file else beside
+    if intrinsics_file or beside.exists() and not field_of_view:
+        camera = read_camera(file)
+        if size is not None and camera.intrinsics is not None:
+            check_fit(camera.intrinsics, size, str(file))
+        return Calibration(camera, f"given by {file.name}")
+    if size is not None and not field_of_view and (focal := _exif_focal_length(path, size)):
+        K = np.array([[focal, 0, (size[1] - 1) / 2], [0, focal, (size[0] - 1) / 2], [0, 0, 1]])
+        return Calibration(Camera(K), "by the focal length in the EXIF data")
+    if size is not None and field_of_view:
+        return Calibration(Camera(intrinsics_from_field_of_view(field_of_view, *size).numpy()), "by --field_of_view")
+    return Calibration(Camera(), f"assumed: a field of view of {model.field_of_view:g} degrees")
+
+
+def _exif_focal_length(path: Path, size: tuple[int, int]) -> float:
+    """The focal length, pixels, that the (first) image knows of its camera; 0 if it does not."""
+    try:
+        file = image_files(path)[0] if path.is_dir() else str(path)
+        with Image.open(file, formats=FORMATS) as image:
+            film = float(image.getexif().get_ifd(EXIF).get(FOCAL_LENGTH_35MM, 0) or 0)
+    except (*DAMAGED, IndexError):
+        return 0.0
+    return film / FILM_DIAGONAL * float(np.hypot(*size))
