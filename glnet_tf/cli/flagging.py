@@ -131,6 +131,24 @@ def first_flags(doc: str, names: Sequence[str]) -> str:
     return "\n".join([*lines, "", "--helpfull shows all flags."])
 
 
+class Stop:
+    """The exit code of a command that was stopped: 130 by Ctrl-C, 143 by SIGTERM."""
+
+    code = 130
+
+
+def stop_as_by_ctrl_c() -> Stop:
+    """Lets SIGTERM end a command as Ctrl-C does, which brings to an end what is there; returns the exit code."""
+    stop = Stop()
+
+    def interrupt(number: int, frame: object) -> None:
+        stop.code = 128 + number
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    return stop
+
+
 def run(main: Callable[[], int | None], doc: str = "", first: Sequence[str] = ()) -> None:
     """Parses the command line and runs a command; what a user can mend ends it with one line and exit code 2.
 

@@ -183,9 +183,9 @@ def _charts(
 ) -> list[tuple[str, str]]:
     charts = [("The objective, averaged over the windows", chart(curves, "iteration", "objective"))] if curves else []
     shown = {path or "camera": np.array([row.pose for row in rows]) for path, rows in list(paths.items())[:MAX_PATHS]}
-    if shown:
+    if max(map(len, shown.values()), default=0) > 1:
         charts.append(("The camera's path from above", path_from_above(shown, unit)))
-    if len(paths) == 1:
+    if len(paths) == 1 and len(next(iter(paths.values()))) > 1:
         focal = [row.intrinsics[0][0] for rows in paths.values() for row in rows]
         values = {"fx": (list(range(len(focal))), focal)}
         level = ("shared", float(np.mean(focal)))
