@@ -98,7 +98,8 @@ def test_a_signal_ends_it_with_what_there_is_and_it_goes_on(tmp_path, signal_, c
         "--target_parallax=0",
     ]
     command = [sys.executable, str(TOOLS / "predict.py"), *given]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    heard = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}  # also where the tests run unattended
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **heard) as process:
         rows = tmp_path / "out/frames.jsonl"
         while process.poll() is None and not (rows.exists() and rows.read_bytes().count(b"\n") > 10):
             time.sleep(0.1)
