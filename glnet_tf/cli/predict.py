@@ -61,6 +61,9 @@ flags.DEFINE_float(
     "metres from the road to the camera, which make all lengths metres; 0: unknown",
     lower_bound=0.0,
 )
+flags.DEFINE_float(
+    "speed", 0.0, "metres a second in the first frames, which make all lengths metres; 0: unknown", lower_bound=0.0
+)
 
 # What --help shows, in this order.
 FIRST = (
@@ -70,6 +73,7 @@ FIRST = (
     "run_dir",
     "refine",
     "camera_height",
+    "speed",
     "scale",
     "intrinsics_file",
     "field_of_view",
@@ -90,8 +94,8 @@ def main() -> int:
         if not flags.FLAGS[name].value:
             raise ConfigError(f"--{name}=: expected a path")
     weights = chosen_model()
-    if flags.FLAGS.scale and flags.FLAGS.camera_height:
-        raise ConfigError("--scale and --camera_height: expected one of them; either says what a metre is")
+    if sum(bool(flags.FLAGS[name].value) for name in ("scale", "camera_height", "speed")) > 1:
+        raise ConfigError("--scale, --camera_height, --speed: expected one of them; each says what a metre is")
     loss, config = config_from_flags(LossConfig), config_from_flags(RefinementConfig)
     if config.epochs or config.policy == "sequence":
         raise ConfigError(
@@ -162,7 +166,7 @@ def predict(predictor: Predictor, weights: str, frames: Frames, folder: Path) ->
     given = flags.FLAGS.intrinsics_file, flags.FLAGS.field_of_view
     calibration = find_calibration(frames.place, frames.size, predictor.model, *given)
     camera = (None if value is None else value.tolist() for value in calibration.camera)
-    named = ("start", "end", "fps", "stride", "max_frames", "target_parallax", "scale", "camera_height")
+    named = ("start", "end", "fps", "stride", "max_frames", "target_parallax", "scale", "camera_height", "speed")
     settings = {
         "input": str(Path(frames.place).resolve()) if Path(frames.place).exists() else frames.place,
         "weights": weights,
@@ -176,7 +180,7 @@ def predict(predictor: Predictor, weights: str, frames: Frames, folder: Path) ->
         if note.exists() and read_json(note)["complete"]:
             print(f"{folder}: there already")
             return True
-        metres = Metres(flags.FLAGS.scale, flags.FLAGS.camera_height)
+        metres = Metres(flags.FLAGS.scale, flags.FLAGS.camera_height, flags.FLAGS.speed / frames.fps)
         complete = predict_video(predictor, frames, results, metres, calibration, flags.FLAGS.cloud_confidence)
     print(f"results: {folder}; to look at: {folder / 'report.html'}")
     return complete

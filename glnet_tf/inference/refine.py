@@ -70,7 +70,7 @@ def predict_video(
                     bar.update()
     except KeyboardInterrupt:
         complete = False
-    remarks = list(frames.remarks)
+    remarks = [*frames.remarks, *([f"lengths are up to scale: {metres.reason}"] if metres.reason else [])]
     if not complete:
         remarks.append(f"interrupted after {len(results.rows)} frames; the same command goes on")
     notes = {

@@ -62,7 +62,7 @@ class FrameRow(NamedTuple):
       time: seconds from the first frame of the video; None: not known.
       reason: why the frame was not refined; empty if it was, or was not to be.
       scale: factor that was applied to all lengths, to make them metres.
-      ground: height of the camera above the ground that was found in the depth, and the share of its points; or None.
+      ground: see metric_scale.GroundPlane; None: not asked for.
       errors: by stage and name, where the truth is known.
       pft, oft: the objective and its terms against the iterations, once for every window.
     """
@@ -138,7 +138,7 @@ class ResultFolder(contextlib.AbstractContextManager):
         histories: Histories | None = None,
         metric: bool = False,
         scale: float = 1.0,
-        ground: tuple[float, float] | None = None,
+        ground: tuple[float, float, float] | None = None,
     ) -> None:
         """Writes what is predicted for a frame; `metric`: whether lengths are metres, for the rest see FrameRow."""
         row = FrameRow(

@@ -29,12 +29,12 @@ def prediction(depth: np.ndarray) -> FramePrediction:
 def test_the_height_over_an_exact_plane_with_obstacles(pitch):
     depth = road(1.65, pitch)
     depth[40:50, 70:90] = 5.0
-    plane = ground_plane(depth, K)
+    plane = ground_plane(depth, K, np.ones_like(depth))
     assert abs(plane.height - 1.65) < 0.01 and 0.7 < plane.share < 1
 
 
 def test_a_wall_is_no_ground():
-    assert np.isnan(ground_plane(np.full((64, 160), 7.0), K).height)
+    assert np.isnan(ground_plane(np.full((64, 160), 7.0), K, np.ones((64, 160))).height)
 
 
 def test_metres_from_the_height_scale_depth_and_path():
@@ -65,5 +65,30 @@ def test_a_resumed_video_goes_on_in_its_scale():
     np.testing.assert_array_equal(later[0].depth, frames[9].depth)
     assert len(resumed.planes) == 12 and resumed.planes[9] == whole.planes[9]
     no_ground = Metres(0.0, 1.65)
-    no_ground.resume(1.0, [GroundPlane(float("nan"), 0.0)] * 9)
+    no_ground.resume(1.0, [GroundPlane(float("nan"), 0.0, 1.0)] * 9)
     assert not no_ground.known
+
+
+def test_a_ground_that_the_motion_does_not_prove_gives_no_metres():
+    """A bare highway: the network's depth of the road is its word alone, and the path has another scale."""
+    metres = Metres(0.0, 1.65)
+    bare = prediction(road(0.3))._replace(confidence=np.full((64, 160), 0.05))
+    frame = next(metres.applied(iter([bare] * 9)))
+    np.testing.assert_array_equal(frame.depth, bare.depth)
+    assert not metres.known and "does not prove the ground's depth (confidence 0.05" in metres.notes()["no_metres"]
+    resumed = Metres(0.0, 1.65)
+    resumed.resume(1.0, metres.planes)
+    assert not resumed.known and resumed.reason == metres.reason
+
+
+def test_metres_from_the_speed():
+    motion = np.eye(4)
+    motion[2, 3] = -0.5
+    moving = prediction(road(0.3))._replace(motion=motion)
+    metres = Metres(step=2.0)
+    frames = list(metres.applied(iter([moving] * 10)))
+    assert metres.known and metres.scale == 4 and frames[9].motion[2, 3] == -2
+    np.testing.assert_allclose(frames[9].depth, 4 * moving.depth)
+    standing = Metres(step=2.0)
+    list(standing.applied(iter([moving._replace(motion=np.eye(4))] * 3)))
+    assert not standing.known and "does not move" in standing.reason
