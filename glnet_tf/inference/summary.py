@@ -2,8 +2,8 @@
 page.
 
 depth_colour/NAME.png and flow_colour/NAME.png; of every path trajectory/PATH.txt (KITTI's rows) and PATH.tum (time:
-seconds), intrinsics/PATH.json, cloud/PATH.ply, video/PATH.mp4, without PATH of a video; table.json, report.html,
-tensorboard/, and prediction.json, the notes.
+seconds), intrinsics/PATH.json, cloud/PATH.ply, colmap/PATH/, video/PATH.mp4, without PATH of a video; table.json,
+report.html, tensorboard/, and prediction.json, the notes.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from glnet_tf.data.files.colmap import write_colmap
 from glnet_tf.data.files.trajectories import write_kitti_trajectory, write_tum_trajectory
 from glnet_tf.files import write_json
 from glnet_tf.inference.frame_errors import PROTOCOL, Errors, as_table, as_text, average_errors
@@ -153,6 +154,11 @@ def _drawn(
             cloud.add(frame)
             yield row.name, drawn
     cloud.write(results.file("cloud", path, ".ply"))
+    poses, found = (np.array(x) for x in zip(*((row.pose, row.intrinsics) for row in rows)))
+    names = [f"{row.name}.jpg" for row in rows]
+    write_colmap(
+        results.folder / "colmap" / path, names, poses, found.mean(axis=0), frame.image.shape[:2], *cloud.arrays()
+    )
 
 
 def _curves(results: ResultFolder, rows: Sequence[FrameRow]) -> dict[str, tuple[list[int], list[float]]]:

@@ -70,7 +70,7 @@ def write_tum_trajectory(file: Path, poses: np.ndarray, times: np.ndarray) -> No
       times: [N] seconds.
     """
     poses = np.asarray(poses, np.float64)
-    _write_rows(file, np.column_stack([times, poses[:, :3, 3], _quaternions(poses[:, :3, :3])]))
+    _write_rows(file, np.column_stack([times, poses[:, :3, 3], quaternions(poses[:, :3, :3])]))
 
 
 def _write_rows(file: Path, rows: np.ndarray) -> None:
@@ -99,8 +99,8 @@ def _rotations(quaternions: np.ndarray, file: Path) -> np.ndarray:
     return np.moveaxis(np.array(rows), -1, 0)
 
 
-def _quaternions(rotations: np.ndarray) -> np.ndarray:
-    """[N, 4] (x, y, z, w), w >= 0, of rotations [N, 3, 3].
+def quaternions(rotations: np.ndarray) -> np.ndarray:
+    """Returns unit quaternions, [N, 4] (x, y, z, w) with w >= 0, of rotations, [N, 3, 3].
 
     The eigenvector of the largest eigenvalue of a symmetric matrix, good for every angle: Bar-Itzhack, "New method for
     extracting the quaternion from a rotation matrix", 2000.
@@ -112,8 +112,8 @@ def _quaternions(rotations: np.ndarray) -> np.ndarray:
     odd = rotations - transposed
     matrix[:, :3, 3] = matrix[:, 3, :3] = np.stack([odd[:, 2, 1], odd[:, 0, 2], odd[:, 1, 0]], axis=-1)
     matrix[:, 3, 3] = trace[:, 0, 0]
-    quaternions = np.linalg.eigh(matrix)[1][:, :, -1]
-    return np.where(quaternions[:, 3:] < 0, -quaternions, quaternions)
+    found = np.linalg.eigh(matrix)[1][:, :, -1]
+    return np.where(found[:, 3:] < 0, -found, found)
 
 
 @np.errstate(over="ignore", invalid="ignore")
