@@ -157,7 +157,12 @@ def _drawn(
     poses, found = (np.array(x) for x in zip(*((row.pose, row.intrinsics) for row in rows)))
     names = [f"{row.name}.jpg" for row in rows]
     write_colmap(
-        results.folder / "colmap" / path, names, poses, found.mean(axis=0), frame.image.shape[:2], *cloud.arrays()
+        results.folder / "colmap" / path,
+        names,
+        poses,
+        found.mean(axis=0),
+        (frame.image.shape[0], frame.image.shape[1]),
+        *cloud.arrays(),
     )
 
 
