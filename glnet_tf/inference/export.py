@@ -215,7 +215,9 @@ def export_onnx(model: GLNet, folder: Path) -> list[ExportedDepth]:
         import onnxruntime
         import tf2onnx
     except ImportError as error:
-        raise DataError(f"--format=onnx: {error.name} is not installed; pip install 'glnet_tf[export]'") from None
+        raise DataError(
+            f"--format=onnx: {error.name} is not installed; run pip install '.[export]' in the library's folder"
+        ) from None
     depth = _depth_of(model, batch=None)
     images = _samples(model)["depth"]["images"]
     content = tf2onnx.convert.from_function(depth, depth.input_signature, opset=ONNX_OPSET)[0].SerializeToString()
