@@ -31,6 +31,12 @@ flags.DEFINE_string(
     "",
     "folder for the results, of a list with a folder for each input; the same command goes on where it was interrupted",
 )
+flags.DEFINE_integer(
+    "output_size",
+    0,
+    "longer side of all results, pixels, to which larger frames are shrunk; 0: their own",
+    lower_bound=0,
+)
 flags.DEFINE_string("shard", "0/1", "i/n: of a list's inputs every n-th from number i on, for n machines; i from 0")
 flags.DEFINE_float("start", 0.0, "seconds into the video at which to begin", lower_bound=0.0)
 flags.DEFINE_float("end", 0.0, "seconds into the video at which to end; 0: with it", lower_bound=0.0)
@@ -85,6 +91,7 @@ FIRST = (
     "target_parallax",
     "window",
     "cloud_confidence",
+    "output_size",
     "shard",
 )
 
@@ -165,8 +172,20 @@ def predict(predictor: Predictor, weights: str, frames: Frames, folder: Path) ->
 
     given = flags.FLAGS.intrinsics_file, flags.FLAGS.field_of_view
     calibration = find_calibration(frames.place, frames.size, predictor.model, *given)
+    calibration = calibration._replace(max_side=flags.FLAGS.output_size)
     camera = (None if value is None else value.tolist() for value in calibration.camera)
-    named = ("start", "end", "fps", "stride", "max_frames", "target_parallax", "scale", "camera_height", "speed")
+    named = (
+        "start",
+        "end",
+        "fps",
+        "stride",
+        "max_frames",
+        "target_parallax",
+        "scale",
+        "camera_height",
+        "speed",
+        "output_size",
+    )
     settings = {
         "input": str(Path(frames.place).resolve()) if Path(frames.place).exists() else frames.place,
         "weights": weights,

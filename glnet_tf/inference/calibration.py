@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from PIL import Image
 
-from glnet_tf.data.files.calibration import Camera, check_fit, read_camera
+from glnet_tf.data.files.calibration import Camera, check_fit, read_camera, undistort
 from glnet_tf.data.files.images import DAMAGED, FORMATS, image_files
-from glnet_tf.geometry.camera import intrinsics_from_field_of_view
+from glnet_tf.geometry.camera import intrinsics_from_field_of_view, resize_intrinsics
 from glnet_tf.models.glnet import GLNet
 
 CAMERA_FILE = "cam.txt"
@@ -20,15 +21,34 @@ FILM_DIAGONAL = 43.27
 
 
 class Calibration(NamedTuple):
-    """A camera and where it comes from.
+    """A camera, where it comes from, and the size at which its images are used.
 
     Attributes:
       camera: its `intrinsics` are None where the model has a K of its own, or assumes one.
       source: in words.
+      max_side: longer side, pixels, of the images that are used; 0: their own.
     """
 
     camera: Camera
     source: str
+    max_side: int = 0
+
+    def used(self, image: np.ndarray) -> np.ndarray:
+        """Returns an image, [H, W, 3], without its distortion and at the size at which it is used."""
+        image = undistort(image, self.camera)
+        size = self._size(image.shape[0], image.shape[1])
+        return image if size == image.shape[:2] else cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
+
+    def intrinsics(self, size: tuple[int, int] | None) -> np.ndarray | None:
+        """Returns K, [3, 3], of the images that are used, whose own (H, W) is known."""
+        K = self.camera.intrinsics
+        if K is None or size is None:
+            return K
+        return np.asarray(resize_intrinsics(np.float32(K), size, self._size(*size)))
+
+    def _size(self, height: int, width: int) -> tuple[int, int]:
+        share = min(self.max_side / max(height, width), 1.0) if self.max_side else 1.0
+        return max(round(share * height), 1), max(round(share * width), 1)
 
 
 def find_calibration(

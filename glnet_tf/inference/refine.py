@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from glnet_tf.config import DataConfig
-from glnet_tf.data.files.calibration import Camera, undistort
 from glnet_tf.data.frames import Frame, Frames
 from glnet_tf.data.source import Source
 from glnet_tf.errors import ConfigError, DataError
+from glnet_tf.files import check_space
 from glnet_tf.inference.adaptation import CarriedParameters
 from glnet_tf.inference.calibration import Calibration
 from glnet_tf.inference.metric_scale import GroundPlane, Metres
@@ -52,7 +52,7 @@ def predict_video(
       False if it was interrupted.
 
     Raises:
-      ConfigError, DataError: the frames that are there cannot be gone on from.
+      ConfigError, DataError: the frames that are there cannot be gone on from, or the disk has no room for all.
     """
     rows = list(results.rows.values())
     if rows and frames.live:
@@ -61,13 +61,15 @@ def predict_video(
         )
     if rows:
         metres.resume(rows[0].scale, [GroundPlane(*row.ground) for row in rows if row.ground])
-    predictor.intrinsics = calibration.camera.intrinsics
+    predictor.intrinsics = calibration.intrinsics(frames.size)
     started, complete = time.monotonic(), True
     try:
         with progress_bar(frames.count, f"predicting {frames.name}", "frame", len(rows)) as bar:
             for _, scene in itertools.groupby(frames, key=lambda frame: frame.scene):
-                for _ in _predict_scene(predictor, scene, results, metres, calibration.camera):
+                for _ in _predict_scene(predictor, scene, results, metres, calibration):
                     bar.update()
+                    if len(results.rows) == 1 and frames.count:
+                        check_space(results.folder, results.bytes_of(next(iter(results.rows))) * (frames.count - 1))
     except KeyboardInterrupt:
         complete = False
     remarks = [*frames.remarks, *([f"lengths are up to scale: {metres.reason}"] if metres.reason else [])]
@@ -90,7 +92,7 @@ def predict_video(
 
 
 def _predict_scene(
-    predictor: Predictor, frames: Iterator[Frame], results: ResultFolder, metres: Metres, camera: Camera
+    predictor: Predictor, frames: Iterator[Frame], results: ResultFolder, metres: Metres, calibration: Calibration
 ) -> Iterator[None]:
     """Writes the frames of a scene that are not there yet, one at a time."""
     first = next(frames)
@@ -107,7 +109,7 @@ def _predict_scene(
             elif frame.name != done[number].name:
                 there = f"{results.folder}: holds frame {done[number].name}, not {frame.name}"
                 raise DataError(f"{there}: expected the same video; give another folder")
-            yield undistort(frame.image, camera)
+            yield calibration.used(frame.image)
 
     for prediction in metres.applied(predictor.predict(images(), len(done), pose)):
         name, taken = waiting.popleft()

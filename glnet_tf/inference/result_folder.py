@@ -12,6 +12,7 @@ needs all frames.
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import math
 from collections.abc import Mapping
@@ -195,6 +196,10 @@ class ResultFolder(contextlib.AbstractContextManager):
             return frame
         disparity = 1 / np.maximum(read_depth_png(before, row.depth_png_scale), 0.5 / row.depth_png_scale)
         return frame._replace(initial=frame._replace(disparity=disparity))
+
+    def bytes_of(self, name: str) -> int:
+        """Returns how much of the disk a frame takes."""
+        return sum(file.stat().st_size for file in self.folder.glob(f"*/{glob.escape(name)}.*"))
 
     def file(self, kind: str, name: str, suffix: str) -> Path:
         """Returns the file of a kind of result: KIND/NAME.SUFFIX, KIND.SUFFIX without a name; its folder is made."""

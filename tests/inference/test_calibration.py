@@ -15,7 +15,7 @@ from PIL import Image
 from glnet_tf.data.datasets.folder import FolderSource
 from glnet_tf.data.files.calibration import Camera, read_camera, undistort
 from glnet_tf.errors import DataError
-from glnet_tf.inference.calibration import find_calibration
+from glnet_tf.inference.calibration import Calibration, find_calibration
 
 GIVEN = SimpleNamespace(source_of_intrinsics="given", field_of_view=72.0)
 SIZE = (48, 64)
@@ -82,3 +82,12 @@ def test_a_folder_is_read_without_its_distortion(tmp_path):
     np.testing.assert_array_equal(K, plain[1])
     np.testing.assert_array_equal(images[1], undistort(plain[0][1].numpy(), camera))
     assert dataclasses.replace(source.scenes[0], distortion=None).distortion is None
+
+
+def test_larger_images_are_shrunk_with_their_k():
+    K = np.array([[100.0, 0, 31.5], [0, 80.0, 23.5], [0, 0, 1]])
+    calibration = Calibration(Camera(K), "given", max_side=32)
+    assert calibration.used(np.zeros((48, 64, 3), np.uint8)).shape == (24, 32, 3)
+    np.testing.assert_allclose(calibration.intrinsics((48, 64)), [[50, 0, 15.5], [0, 40, 11.5], [0, 0, 1]])
+    small = np.zeros((12, 16, 3), np.uint8)
+    assert calibration.used(small) is small and Calibration(Camera(), "assumed").intrinsics(None) is None

@@ -251,6 +251,13 @@ def test_an_interrupted_video_goes_on_to_the_same_results(fixed, tmp_path, video
         predict_folder(tmp_path / "out", Frames(video), a=1)
 
 
+def test_a_disk_without_room_for_all_is_said_after_the_first_frame(fixed, tmp_path, video, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=50_000))
+    with pytest.raises(DataError, match=r"has 0.00 GB free: expected 0.00 GB for what is to be written"):
+        predict_folder(tmp_path / "out", Frames(video))
+    assert len((tmp_path / "out/frames.jsonl").read_text().splitlines()) == 1
+
+
 def test_a_folder_of_something_else_is_left_alone(fixed, tmp_path, video):
     (tmp_path / "out").mkdir()
     (tmp_path / "out/thesis.tex").touch()
