@@ -112,7 +112,9 @@ class ResultFolder(contextlib.AbstractContextManager):
         with contextlib.ExitStack() as failed:
             failed.callback(self._lock.close)
             settings, note = json.loads(json.dumps(settings)), folder / SETTINGS
-            if note.exists():
+            # A start that failed before its first result leaves no more than these two.
+            begun = any(file.name not in (".lock", SETTINGS) for file in folder.iterdir())
+            if begun and note.exists():
                 check_settings(note, read_json(note), settings, flag)
             write_json(note, settings)
             self.rows = {row.name: row for row in map(self._row, read_json_lines(folder / ROWS))}

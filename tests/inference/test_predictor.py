@@ -258,6 +258,15 @@ def test_a_disk_without_room_for_all_is_said_after_the_first_frame(fixed, tmp_pa
     assert len((tmp_path / "out/frames.jsonl").read_text().splitlines()) == 1
 
 
+def test_a_start_that_failed_leaves_the_folder_to_the_corrected_command(fixed, tmp_path, video):
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad/0.png").write_bytes(b"no image")
+    (tmp_path / "bad/1.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match="holds no frame that can be used"):
+        predict_folder(tmp_path / "out", Frames(str(tmp_path / "bad")), input="bad")
+    assert predict_folder(tmp_path / "out", Frames(video), input="good")
+
+
 def test_a_folder_of_something_else_is_left_alone(fixed, tmp_path, video):
     (tmp_path / "out").mkdir()
     (tmp_path / "out/thesis.tex").touch()
