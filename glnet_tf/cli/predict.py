@@ -136,7 +136,7 @@ def main() -> int:
         except GLNetError as error:
             if len(inputs) == 1:
                 raise
-            failures.append(f"{given.place}: {error}")
+            failures.append(str(error) if given.place in str(error) else f"{given.place}: {error}")
     for failure in failures:
         print(f"error: {failure}", file=sys.stderr)
     if failures:
