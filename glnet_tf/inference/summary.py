@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 import tensorflow as tf
 
@@ -32,6 +33,8 @@ from glnet_tf.visualization.point_cloud import PointCloud
 NEW_SHARE = 0.1
 # Paths that the page shows, at most.
 MAX_PATHS = 8
+# Longer side of each of the four pictures in the film.
+MAX_FILM_SIDE = 960
 
 
 class Pictures:
@@ -150,7 +153,7 @@ def _drawn(
             if "flow" in drawn:
                 write_png(results.file("flow_colour", row.name, ".png"), drawn["flow"])
             if "moving" in drawn:
-                movie.add(tile([[drawn["frame"], drawn["depth"]], [drawn["flow"], drawn["moving"]]], None))
+                movie.add(tile([[_shrunk(drawn[x]) for x in row] for row in (("frame", "depth"), ("flow", "moving"))]))
             cloud.add(frame)
             yield row.name, drawn
     cloud.write(results.file("cloud", path, ".ply"))
@@ -164,6 +167,13 @@ def _drawn(
         (frame.image.shape[0], frame.image.shape[1]),
         *cloud.arrays(),
     )
+
+
+def _shrunk(picture: np.ndarray) -> np.ndarray:
+    height, width = picture.shape[:2]
+    share = min(MAX_FILM_SIDE / max(height, width), 1.0)
+    size = round(share * width), round(share * height)
+    return picture if share == 1 else cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
 
 
 def _curves(results: ResultFolder, rows: Sequence[FrameRow]) -> dict[str, tuple[list[int], list[float]]]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
+import cv2
 import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -28,12 +30,15 @@ FLOW_COLOUR = np.array([86, 180, 233], np.uint8)
 WHEEL_STEPS = np.cumsum([0, 15, 6, 4, 11, 13, 6])
 WHEEL_COLOURS = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 1, 1], [0, 0, 1], [1, 0, 1], [1, 0, 0]], np.float64)
 BEYOND_SCALE = 0.75
+WHEEL_SIZE = 4096
 
 PAPER, INK = 255, (20, 20, 20)
 GAP = 4
 MIN_TEXT, MAX_TEXT = 9, 32
 # Hardly told from the original.
 JPEG_QUALITY = 95
+# A fifth of the time of the usual 6, for a tenth more bytes.
+PNG_LEVEL = 2
 
 
 def image_picture(image: np.ndarray) -> np.ndarray:
@@ -79,9 +84,11 @@ def _mapped(values: np.ndarray, low: float, high: float, colours: str) -> np.nda
     """Returns values, [H, W], through a colour map that reaches from `low` to `high`; not finite is grey."""
     known = np.isfinite(values)
     span = max(high - low, float(np.finfo(np.float32).tiny))
-    shares = np.clip((np.where(known, values, low).astype(np.float64) - low) / span, 0, 1)
-    picture = matplotlib.colormaps[colours](shares, bytes=True)[..., :3]
-    return np.where(known[..., np.newaxis], picture, UNKNOWN)
+    shares = np.clip((np.where(known, values, low).astype(np.float32) - np.float32(low)) / np.float32(span), 0, 1)
+    table = matplotlib.colormaps[colours](np.arange(256), bytes=True)[:, :3]
+    picture = table[np.minimum(shares * 256, 255).astype(np.uint8)]
+    picture[~known] = UNKNOWN
+    return picture
 
 
 def flow_scale(*flows: np.ndarray) -> float:
@@ -104,13 +111,22 @@ def flow_picture(flow: np.ndarray, max_value: float | None = None) -> np.ndarray
     """
     max_value = flow_scale(flow) if max_value is None else max_value
     known = np.all(np.isfinite(flow), axis=-1, keepdims=True)
-    u, v = np.moveaxis(np.where(known, flow, 0).astype(np.float64), -1, 0)
-    steps = np.arctan2(v, u) / (2 * np.pi) % 1 * WHEEL_STEPS[-1]
-    hue = np.stack([np.interp(steps, WHEEL_STEPS, channel) for channel in WHEEL_COLOURS.T], axis=-1)
-    length = np.hypot(u, v)[..., np.newaxis] / max_value
+    u, v = np.moveaxis(np.where(known, flow, 0).astype(np.float32), -1, 0)
+    length, angle = (x.reshape(u.shape) for x in cv2.cartToPolar(np.ascontiguousarray(u), np.ascontiguousarray(v)))
+    hue = _wheel()[(angle * np.float32(WHEEL_SIZE / (2 * np.pi)) + 0.5).astype(np.int32) % WHEEL_SIZE]
+    length = length[..., np.newaxis] / np.float32(max_value)
     # Rounding must not push a flow of exactly the largest length off the scale.
-    colour = np.where(length <= 1 + 1e-6, 1 - np.minimum(length, 1) * (1 - hue), BEYOND_SCALE * hue)
-    return np.where(known, image_picture(colour), INVALID)
+    colour = np.where(length <= 1 + 1e-6, 1 - np.minimum(length, 1) * (1 - hue), np.float32(BEYOND_SCALE) * hue)
+    picture = (255 * colour + 0.5).astype(np.uint8)
+    picture[~known[..., 0]] = INVALID
+    return picture
+
+
+@lru_cache(maxsize=1)
+def _wheel() -> np.ndarray:
+    """The colours of the wheel at WHEEL_SIZE angles, [WHEEL_SIZE, 3] in [0, 1]."""
+    steps = np.arange(WHEEL_SIZE) / WHEEL_SIZE * WHEEL_STEPS[-1]
+    return np.stack([np.interp(steps, WHEEL_STEPS, channel) for channel in WHEEL_COLOURS.T], axis=-1).astype(np.float32)
 
 
 def mask_picture(mask: np.ndarray, image: np.ndarray) -> np.ndarray:
@@ -196,7 +212,7 @@ def write_png(path: str | os.PathLike, picture: np.ndarray) -> None:
     path = Path(path)
     make_folder(path.parent, "output_dir")
     with replacement(path) as part:
-        Image.fromarray(picture).save(part, format="PNG")
+        Image.fromarray(picture).save(part, format="PNG", compress_level=PNG_LEVEL)
 
 
 def write_jpeg(path: Path, picture: np.ndarray) -> None:

@@ -213,7 +213,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
     write_png(path, np.zeros((3, 3, 3), np.uint8))
     before = path.read_bytes()
 
-    def fail(self, target, format):
+    def fail(self, target, format, **_):
         target.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
