@@ -9,7 +9,7 @@ from pathlib import Path
 
 from absl import flags
 
-from glnet_tf.cli.flagging import chosen_model, config_from_flags, define, define_model
+from glnet_tf.cli.flagging import check_data, chosen_model, config_from_flags, define, define_model
 from glnet_tf.config import REFINEMENT_LOSS, DataConfig, EvaluationConfig, LossConfig, RefinementConfig
 from glnet_tf.errors import ConfigError
 
@@ -38,6 +38,7 @@ FIRST = (
 
 def main() -> None:
     data, config = config_from_flags(DataConfig), config_from_flags(EvaluationConfig)
+    check_data(data)
     weights = "" if config.predictions else chosen_model()
     if config.predictions and (flags.FLAGS.run_dir or flags.FLAGS.weights):
         raise ConfigError(f"--predictions={config.predictions}: expected no --run_dir and no --weights beside it")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 from absl import app, flags
 
+from glnet_tf.config import DataConfig
 from glnet_tf.errors import ConfigError, GLNetError
 
 if TYPE_CHECKING:
@@ -78,6 +79,19 @@ def config_from_flags(config: type[Config], values: flags.FlagValues = flags.FLA
         kind = field.metadata.get("nested")
         given[field.name] = config_from_flags(kind, values=values) if kind else getattr(values, field.name)
     return config(**given)
+
+
+def check_data(data: DataConfig) -> None:
+    """Checks that the places of the data are there, before TensorFlow, which reads them, is imported.
+
+    Raises:
+      ConfigError: one is not.
+    """
+    for place in data.data_dir.split(","):
+        if "://" in place:
+            raise ConfigError(f"--data_dir={place}: is an address: expected a folder or file; download it first")
+        if data.dataset != "street" and not Path(place.strip()).expanduser().exists():
+            raise ConfigError(f"{place.strip()}: is not a folder, nor a file: expected the data; correct --data_dir")
 
 
 def adopt(architecture: Architecture) -> None:

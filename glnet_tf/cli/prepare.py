@@ -8,7 +8,7 @@ from pathlib import Path
 
 from absl import flags
 
-from glnet_tf.cli.flagging import config_from_flags, define
+from glnet_tf.cli.flagging import check_data, config_from_flags, define
 from glnet_tf.config import DataConfig
 from glnet_tf.errors import ConfigError
 
@@ -35,6 +35,7 @@ def main() -> None:
     data = config_from_flags(DataConfig)
     if not flags.FLAGS.output_dir:
         raise ConfigError("--output_dir is missing: expected the folder that the preparation is to fill")
+    check_data(data)
     from glnet_tf.files import locked, make_folder
 
     output = make_folder(Path(flags.FLAGS.output_dir), "output_dir")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from absl import flags
 
-from glnet_tf.cli.flagging import chosen_model, config_from_flags, define, define_model
+from glnet_tf.cli.flagging import check_data, chosen_model, config_from_flags, define, define_model
 from glnet_tf.config import REFINEMENT_LOSS, DataConfig, LossConfig, RefinementConfig
 from glnet_tf.errors import ConfigError
 from glnet_tf.progress import shard_of
@@ -48,6 +48,7 @@ def main() -> None:
     shard_of([], shard)
     if flags.FLAGS.video:
         data = dataclasses.replace(data, dataset="video", data_dir=flags.FLAGS.video)
+    check_data(data)
     # TensorFlow takes seconds to import: only once the flags are known to be right.
     from glnet_tf.data.sources import open_source
     from glnet_tf.inference.adaptation import adapt

@@ -7,7 +7,7 @@ from typing import Any
 
 from absl import flags
 
-from glnet_tf.cli.flagging import adopt, config_from_flags, define
+from glnet_tf.cli.flagging import adopt, check_data, config_from_flags, define
 from glnet_tf.config import DataConfig, LossConfig, ModelConfig, TrainingConfig
 from glnet_tf.errors import ConfigError
 
@@ -41,7 +41,9 @@ FIRST = (
 
 
 def main() -> None:
-    weights = configurations()[-1].weights
+    given, *_, training = configurations()
+    weights = training.weights
+    check_data(given)
     if not flags.FLAGS.run_dir:
         raise ConfigError("--run_dir is missing: expected the folder that the run is to fill")
     # TensorFlow takes seconds to import: only once the flags are known to be right.
