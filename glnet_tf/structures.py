@@ -179,7 +179,12 @@ class FramePrediction(NamedTuple):
     @property
     def next_pose(self) -> np.ndarray:
         """[4, 4] camera to world of the next frame; of this one, if it is the last."""
-        return self.pose if self.motion is None else self.pose @ np.linalg.inv(self.motion)
+        return pose_after(self.pose, self.motion)
+
+
+def pose_after(pose: np.ndarray, motion: np.ndarray | None) -> np.ndarray:
+    """Returns camera to world, [4, 4], after a motion, [4, 4] from the camera to the next; without one, the same."""
+    return pose if motion is None else pose @ np.linalg.inv(motion)
 
 
 def rescaled(frame: FramePrediction, scale: float) -> FramePrediction:

@@ -71,6 +71,8 @@ flags.DEFINE_float(
     "speed", 0.0, "metres a second in the first frames, which make all lengths metres; 0: unknown", lower_bound=0.0
 )
 
+# Which frames of an input, see data.frames.Selection.
+SELECTION = ("start", "end", "fps", "stride", "max_frames")
 # What --help shows, in this order.
 FIRST = (
     "input",
@@ -83,11 +85,7 @@ FIRST = (
     "scale",
     "intrinsics_file",
     "field_of_view",
-    "start",
-    "end",
-    "fps",
-    "stride",
-    "max_frames",
+    *SELECTION,
     "target_parallax",
     "window",
     "cloud_confidence",
@@ -113,8 +111,7 @@ def main() -> int:
     from glnet_tf.data.frames import Frames, Selection
 
     folder, place = Path(flags.FLAGS.output_dir), flags.FLAGS.input
-    values = flags.FLAGS
-    selection = Selection(values.start, values.end, values.fps, values.stride, values.max_frames)
+    selection = Selection(*(getattr(flags.FLAGS, name) for name in SELECTION))
     inputs = [Input(place, folder)]
     if place.endswith(".txt"):
         inputs = shard_of(read_list(Path(place), folder), flags.FLAGS.shard)
@@ -175,11 +172,7 @@ def predict(predictor: Predictor, weights: str, frames: Frames, folder: Path) ->
     calibration = calibration._replace(max_side=flags.FLAGS.output_size)
     camera = (None if value is None else value.tolist() for value in calibration.camera)
     named = (
-        "start",
-        "end",
-        "fps",
-        "stride",
-        "max_frames",
+        *SELECTION,
         "target_parallax",
         "scale",
         "camera_height",

@@ -15,6 +15,7 @@ import contextlib
 import glob
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -41,7 +42,7 @@ from glnet_tf.files import (
     write_npz,
 )
 from glnet_tf.inference.source_prediction import Errors, Histories, Predecessor
-from glnet_tf.structures import FramePrediction
+from glnet_tf.structures import FramePrediction, pose_after
 from glnet_tf.visualization.pictures import write_jpeg, write_png
 
 ROWS = "frames.jsonl"
@@ -84,8 +85,8 @@ class FrameRow(NamedTuple):
 
     def predecessor(self) -> Predecessor:
         """Returns what the prediction of the next frame needs of this one."""
-        pose = np.array(self.pose)
-        return Predecessor(self.path, pose if self.motion is None else pose @ np.linalg.inv(np.array(self.motion)))
+        motion = None if self.motion is None else np.array(self.motion)
+        return Predecessor(self.path, pose_after(np.array(self.pose), motion))
 
 
 class ResultFolder(contextlib.AbstractContextManager):
@@ -158,21 +159,21 @@ class ResultFolder(contextlib.AbstractContextManager):
             errors=errors or {},
             **(histories or {}),
         )
-        write_jpeg(self.file("image", name, ".jpg"), frame.image)
+        write_jpeg(self.new_file("image", name, ".jpg"), frame.image)
         confidence = frame.confidence.astype(np.float32)
-        write_npz(self.file("depth", name, ".npz"), depth=frame.depth.astype(np.float32), confidence=confidence)
-        write_depth_png(self.file("confidence", name, ".png"), confidence, MAX_PNG)
+        write_npz(self.new_file("depth", name, ".npz"), depth=frame.depth.astype(np.float32), confidence=confidence)
+        write_depth_png(self.new_file("confidence", name, ".png"), confidence, MAX_PNG)
         for kind, depth in (("depth", frame.depth), ("depth_before", frame.initial.depth if frame.initial else None)):
             if depth is not None:
                 clipped = np.minimum(depth, MAX_PNG / row.depth_png_scale)
-                write_depth_png(self.file(kind, name, ".png"), clipped, row.depth_png_scale)
+                write_depth_png(self.new_file(kind, name, ".png"), clipped, row.depth_png_scale)
         if frame.flow is not None:
-            write_flo(self.file("flow", name, ".flo"), frame.flow)
+            write_flo(self.new_file("flow", name, ".flo"), frame.flow)
             valid = np.all(np.abs(frame.flow) < MAX_KITTI_FLOW, axis=-1)
-            write_kitti_flow(self.file("flow", name, ".png"), frame.flow, valid)
+            write_kitti_flow(self.new_file("flow", name, ".png"), frame.flow, valid)
         if frame.moving is not None:
             white = np.where(frame.moving[..., np.newaxis], np.full(3, 255, np.uint8), np.uint8(0))
-            write_png(self.file("moving", name, ".png"), white)
+            write_png(self.new_file("moving", name, ".png"), white)
         append_json_line(self.folder / ROWS, row._asdict())
         self.rows[name] = row
 
@@ -199,13 +200,21 @@ class ResultFolder(contextlib.AbstractContextManager):
         disparity = 1 / np.maximum(read_depth_png(before, row.depth_png_scale), 0.5 / row.depth_png_scale)
         return frame._replace(initial=frame._replace(disparity=disparity))
 
+    def reasons(self) -> Counter[str]:
+        """Returns how many frames were not refined, by the kind of reason."""
+        return Counter(row.reason.partition(":")[0] for row in self.rows.values() if row.reason)
+
     def bytes_of(self, name: str) -> int:
         """Returns how much of the disk a frame takes."""
         return sum(file.stat().st_size for file in self.folder.glob(f"*/{glob.escape(name)}.*"))
 
     def file(self, kind: str, name: str, suffix: str) -> Path:
-        """Returns the file of a kind of result: KIND/NAME.SUFFIX, KIND.SUFFIX without a name; its folder is made."""
-        file = self.folder / kind / (name + suffix) if name else self.folder / (kind + suffix)
+        """Returns the file of a kind of result: KIND/NAME.SUFFIX, KIND.SUFFIX without a name."""
+        return self.folder / kind / (name + suffix) if name else self.folder / (kind + suffix)
+
+    def new_file(self, kind: str, name: str, suffix: str) -> Path:
+        """Returns the same, and makes its folder."""
+        file = self.file(kind, name, suffix)
         make_folder(file.parent, "output_dir")
         return file
 

@@ -1,5 +1,4 @@
-"""What needs all frames of a result folder, made from what lies in it: pictures, paths, K, point clouds, films, the
-page.
+"""What needs all frames of a result folder, made from what lies in it: pictures, paths, K, clouds, films, the page.
 
 depth_colour/NAME.png and flow_colour/NAME.png; of every path trajectory/PATH.txt (KITTI's rows) and PATH.tum (time:
 seconds), intrinsics/PATH.json, cloud/PATH.ply, colmap/PATH/, video/PATH.mp4, without PATH of a video; table.json,
@@ -9,7 +8,6 @@ report.html, tensorboard/, and prediction.json, the notes.
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -100,7 +98,7 @@ def write_summary(
     errors = average_errors([row.errors for row in rows if row.errors])
     if errors:
         write_json(results.folder / "table.json", errors)
-    reasons = Counter(row.reason.partition(":")[0] for row in rows if row.reason)
+    reasons = results.reasons()
     lines = [
         *lines,
         *remarks,
@@ -116,8 +114,7 @@ def write_summary(
 
 def as_lines(errors: Errors, results: ResultFolder) -> str:
     """Returns a table of the errors, if there are any, how many frames were refined, and why others were not."""
-    reasons = Counter(row.reason.partition(":")[0] for row in results.rows.values() if row.reason)
-    count = len(results.rows)
+    reasons, count = results.reasons(), len(results.rows)
     lines = [as_text(errors)] if errors else []
     lines.append(f"{count - sum(reasons.values())} of {count} frames refined")
     return "\n".join(lines + [f"{number} not: {reason}" for reason, number in reasons.items()])
@@ -127,15 +124,15 @@ def _write_path(results: ResultFolder, path: str, rows: Sequence[FrameRow], fps:
     """The trajectory of a path, and the mean K over its frames with its spread."""
     poses = np.array([row.pose for row in rows])
     times = np.array([number / fps if row.time is None else row.time for number, row in enumerate(rows)])
-    write_kitti_trajectory(results.file("trajectory", path, ".txt"), poses)
-    write_tum_trajectory(results.file("trajectory", path, ".tum"), poses, times)
+    write_kitti_trajectory(results.new_file("trajectory", path, ".txt"), poses)
+    write_tum_trajectory(results.new_file("trajectory", path, ".tum"), poses, times)
     found = np.array([row.intrinsics for row in rows])
     values = {"fx": found[:, 0, 0], "fy": found[:, 1, 1], "cx": found[:, 0, 2], "cy": found[:, 1, 2]}
     height, width = results.read(rows[0].name).disparity.shape
     spread = {name: {"mean": float(x.mean()), "std": float(x.std())} for name, x in values.items()}
     mean = found.mean(axis=0).round(3).tolist()
     write_json(
-        results.file("intrinsics", path, ".json"),
+        results.new_file("intrinsics", path, ".json"),
         {"K": mean, "source": source, "height": height, "width": width, **spread},
     )
 
@@ -145,18 +142,18 @@ def _drawn(
 ) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
     """Writes the pictures, the point cloud and the film of a path, and yields every frame's pictures."""
     pictures, cloud = Pictures(), PointCloud(min_confidence)
-    with Movie(results.file("video", path, ".mp4"), fps) as movie:
+    with Movie(results.new_file("video", path, ".mp4"), fps) as movie:
         for row in rows:
             frame = results.read(row.name)
             drawn = pictures.draw(frame)
-            write_png(results.file("depth_colour", row.name, ".png"), drawn["depth"])
+            write_png(results.new_file("depth_colour", row.name, ".png"), drawn["depth"])
             if "flow" in drawn:
-                write_png(results.file("flow_colour", row.name, ".png"), drawn["flow"])
+                write_png(results.new_file("flow_colour", row.name, ".png"), drawn["flow"])
             if "moving" in drawn:
                 movie.add(tile([[_shrunk(drawn[x]) for x in row] for row in (("frame", "depth"), ("flow", "moving"))]))
             cloud.add(frame)
             yield row.name, drawn
-    cloud.write(results.file("cloud", path, ".ply"))
+    cloud.write(results.new_file("cloud", path, ".ply"))
     poses, found = (np.array(x) for x in zip(*((row.pose, row.intrinsics) for row in rows)))
     names = [f"{row.name}.jpg" for row in rows]
     write_colmap(

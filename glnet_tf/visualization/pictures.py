@@ -35,7 +35,7 @@ WHEEL_SIZE = 4096
 PAPER, INK = 255, (20, 20, 20)
 GAP = 4
 MIN_TEXT, MAX_TEXT = 9, 32
-# Hardly told from the original.
+# Errors of about two grey levels.
 JPEG_QUALITY = 95
 # A fifth of the time of the usual 6, for a tenth more bytes.
 PNG_LEVEL = 2

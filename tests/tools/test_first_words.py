@@ -1,4 +1,4 @@
-"""What is wrong with the command line is said in the first second: before TensorFlow is imported."""
+"""A wrong command line ends in the first second, with one line: before TensorFlow is imported."""
 
 from __future__ import annotations
 
