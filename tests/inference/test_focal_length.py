@@ -48,7 +48,7 @@ def frames(count: int):
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    monkeypatch.setattr(focal_length, "PAIRS", 8)
+    monkeypatch.setattr(focal_length, "PAIRS", 16)
     monkeypatch.setattr(focal_length, "depth_size", lambda trained, shapes: (HEIGHT, WIDTH))
 
 
@@ -64,5 +64,5 @@ def test_a_camera_that_does_not_turn_tells_nothing():
 
 def test_few_frames_tell_nothing():
     model = Camera(0.7, 0.04)
-    assert estimate_focal_length(model, frames(15), 15) is None
+    assert estimate_focal_length(model, frames(20), 20) is None
     assert estimate_focal_length(model, frames(5), None) is None
