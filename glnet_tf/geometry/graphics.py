@@ -1,7 +1,7 @@
 """The parts of tensorflow-graphics that the library uses, imported in a tenth of the time.
 
-Every module of that package asks inspect.stack() which module it is, to list its own names; searching the sources of all
-frames for that took most of the seconds in which the library was imported.
+Every module of that package asks inspect.stack() which module it is, to list its own names; searching the sources of
+all frames for that took most of the seconds in which the library was imported.
 """
 
 from __future__ import annotations
