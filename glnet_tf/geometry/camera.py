@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from glnet_tf.geometry.graphics import perspective
@@ -17,6 +18,8 @@ MIN_DEPTH = 1e-3
 
 def pixel_grid(height: int | tf.Tensor, width: int | tf.Tensor, dtype: tf.DType = tf.float32) -> tf.Tensor:
     """Returns the pixel coordinates (x, y) of an image, [H, W, 2]."""
+    if isinstance(height, int) and isinstance(width, int):
+        return tf.constant(np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1), dtype)
     x, y = tf.meshgrid(tf.range(width), tf.range(height))
     return tf.cast(tf.stack([x, y], axis=-1), dtype)
 

@@ -15,6 +15,7 @@ from glnet_tf.geometry.camera import pixel_grid
 from glnet_tf.geometry.ground import Ground, fit_ground, plane_disparity
 from glnet_tf.geometry.sampling import warp
 from glnet_tf.geometry.triangulation import triangulate
+from glnet_tf.structures import height_and_width
 
 # Pixels of the size that flow is given at: how far a return may end from its start, and a match from its epipolar line,
 # before it has a third of its weight; the errors of flow along the line, and their noise.
@@ -86,7 +87,7 @@ def pair_evidence(flow: tf.Tensor, opposite: tf.Tensor, intrinsics: tf.Tensor, p
       pose: [N, 4, 4] T_ab; the unit of its translation is that of the depth.
     """
     flow, opposite, intrinsics, pose = (tf.stop_gradient(x) for x in (flow, opposite, intrinsics, pose))
-    returned, valid = warp(opposite, pixel_grid(tf.shape(flow)[1], tf.shape(flow)[2], flow.dtype) + flow)
+    returned, valid = warp(opposite, pixel_grid(*height_and_width(flow), flow.dtype) + flow)
     return_error = tf.norm(flow + returned, axis=-1, keepdims=True)
     found = triangulate(flow, intrinsics, pose)
     certain = valid * tf.exp(-tf.square(return_error / RETURN_ERROR) - tf.square(found.misfit / EPIPOLAR_ERROR))
@@ -179,7 +180,7 @@ def with_ground(found: Evidence, log_disparity: tf.Tensor, intrinsics: tf.Tensor
 
     def disparity_of(ground: Ground) -> tf.Tensor:
         """Inverse depth of a ground; above 0 where it is seen."""
-        plane = plane_disparity(ground.normal, intrinsics, tf.shape(log_disparity)[1], tf.shape(log_disparity)[2])
+        plane = plane_disparity(ground.normal, intrinsics, *height_and_width(log_disparity))
         return tf.where(ground.found[:, tf.newaxis, tf.newaxis, tf.newaxis], plane, 0.0)
 
     ground = fit_ground(tf.exp(found.log_disparity), found.weight, intrinsics)

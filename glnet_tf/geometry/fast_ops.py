@@ -14,6 +14,8 @@ from typing import Callable
 
 import tensorflow as tf
 
+from glnet_tf.structures import height_and_width, length
+
 # Wang et al., Image Quality Assessment, 2004: (0.01 L)^2 and (0.03 L)^2 for images in [0, 1].
 C1 = 0.01**2
 C2 = 0.03**2
@@ -35,6 +37,11 @@ def plain_operators() -> Iterator[None]:
 def only_plain() -> bool:
     """Whether operators are wanted that every device and compiler has, not the fastest on a CPU."""
     return _plain_only.get() or bool(tf.config.list_logical_devices("GPU"))
+
+
+def repeated(step: Callable, start: tuple[tf.Tensor, ...], times: int) -> tuple[tf.Tensor, ...]:
+    """Returns step(*step(... start)), as a loop in the graph: unrolled, it would take long to trace."""
+    return tf.while_loop(lambda *_: True, step, start, maximum_iterations=times)
 
 
 def joined(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
@@ -75,7 +82,7 @@ def clamped_pixels(pixels: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf
 
     @tf.custom_gradient
     def clamped(rows: tf.Tensor) -> tuple[tf.Tensor, Callable]:
-        limit = tf.tile(last, [tf.shape(rows)[2] // 2])
+        limit = tf.tile(last, [length(rows, 2) // 2])
         below = rows < limit
 
         def gradient(upstream: tf.Tensor) -> tf.Tensor:
@@ -84,7 +91,7 @@ def clamped_pixels(pixels: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf
         return tf.where(below, tf.maximum(rows, 0), limit), gradient
 
     # In rows of x, y, x, y: on a CPU, operations with a last axis of two, broadcast, are several times slower.
-    shape = tf.shape(pixels)
+    shape = [length(pixels, axis) for axis in range(4)]
     moved = clamped(tf.reshape(pixels, [shape[0], shape[1], 2 * shape[2]]))
     return tf.ensure_shape(tf.reshape(moved, shape), pixels.shape)
 
@@ -96,9 +103,9 @@ def window_mean(image: tf.Tensor, size: int = 3) -> tf.Tensor:
     gradient, than a depthwise convolution over three channels.
     """
     channels = image.shape[-1]
-    batch, height, width = tf.unstack(tf.shape(image)[:3])
-    rows = _window_sum(tf.reshape(image, [batch, height, width * channels]), size, channels)
-    return tf.reshape(rows / size**2, [batch, height - size + 1, width - size + 1, channels])
+    height, width = height_and_width(image)
+    rows = _window_sum(tf.reshape(image, [-1, height, width * channels]), size, channels)
+    return tf.reshape(rows / size**2, [-1, height - size + 1, width - size + 1, channels])
 
 
 def _window_sum(rows: tf.Tensor, size: int, channels: int) -> tf.Tensor:
@@ -107,9 +114,9 @@ def _window_sum(rows: tf.Tensor, size: int, channels: int) -> tf.Tensor:
 
     @tf.custom_gradient
     def window_sum(rows: tf.Tensor) -> tuple[tf.Tensor, Callable]:
-        batch, height, width = tf.unstack(tf.shape(rows))
-        tower = tf.add_n([tf.slice(rows, [0, i, 0], [batch, height - lines, width]) for i in range(size)])
-        sums = [tf.slice(tower, [0, 0, i * channels], [batch, height - lines, width - columns]) for i in range(size)]
+        height, width = length(rows, 1), length(rows, 2)
+        tower = tf.add_n([tf.slice(rows, [0, i, 0], [-1, height - lines, -1]) for i in range(size)])
+        sums = [tf.slice(tower, [0, 0, i * channels], [-1, -1, width - columns]) for i in range(size)]
         return tf.add_n(sums), lambda upstream: _window_sum(
             tf.pad(upstream, [[0, 0], [lines] * 2, [columns] * 2]), size, channels
         )
@@ -172,11 +179,11 @@ def similarity_of_means(
 
 def window_products(first: tf.Tensor, padded: tf.Tensor, window: int) -> tf.Tensor:
     """Scalar products of first, [B, H, W, C], and every window of padded, [B, H + window - 1, W + window - 1, C]."""
-    height, width = tf.shape(first)[1], tf.shape(first)[2]
+    height, width = height_and_width(first)
     offsets = [(dy, dx) for dy in range(window) for dx in range(window)]
 
     def shifted(image: tf.Tensor, dy: int, dx: int) -> tf.Tensor:
-        return image[:, dy : dy + height, dx : dx + width]
+        return tf.slice(image, [0, dy, dx, 0], [-1, height, width, -1])
 
     # Its own gradient: on two cores, forward and backward take a quarter of the time that TensorFlow's own takes.
     @tf.custom_gradient

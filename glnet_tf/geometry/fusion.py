@@ -9,6 +9,7 @@ import tensorflow as tf
 from glnet_tf.geometry.camera import pixel_grid
 from glnet_tf.geometry.evidence import Evidence
 from glnet_tf.geometry.sampling import warp
+from glnet_tf.structures import height_and_width
 
 # Corrections spread by normalised convolution with Gaussians of 1.5 pixels at these strides; the wider ones count only
 # where the narrower ones find no evidence. PULL holds the network's depth where there is none at all.
@@ -63,7 +64,7 @@ def fused_flow(flow: tf.Tensor, opposite: tf.Tensor, rigid_pixels: tf.Tensor) ->
       flow, opposite: [N, H, W, 2] F_ab and F_ba of the networks, pixels.
       rigid_pixels: [N, H, W, 2] p_rig of frame a's pixels, of the refined depth and motion.
     """
-    grid = pixel_grid(tf.shape(flow)[1], tf.shape(flow)[2])
+    grid = pixel_grid(*height_and_width(flow))
     returned, valid = warp(opposite, grid + flow)
     certain = valid * tf.exp(-tf.reduce_sum(tf.square((flow + returned) / UNMATCHED), axis=-1, keepdims=True))
     difference = tf.norm(grid + flow - rigid_pixels, axis=-1, keepdims=True)
@@ -84,7 +85,7 @@ def fused_flow(flow: tf.Tensor, opposite: tf.Tensor, rigid_pixels: tf.Tensor) ->
 
 def _smoothed(maps: tf.Tensor, stride: int) -> tf.Tensor:
     """[N, H, W, C] convolved with a Gaussian of 1.5 strides, zero beyond the border."""
-    size, channels = tf.shape(maps)[1:3], maps.shape[-1]
+    size, channels = height_and_width(maps), maps.shape[-1]
     small = tf.nn.avg_pool2d(maps, stride, stride, "SAME") if stride > 1 else maps
     for shape in ([-1, 1, 1, 1], [1, -1, 1, 1]):
         kernel = tf.tile(tf.reshape(tf.constant(KERNEL), shape), [1, 1, channels, 1])

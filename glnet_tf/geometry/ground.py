@@ -8,6 +8,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from glnet_tf.geometry.camera import inverse_intrinsics, pixel_grid
+from glnet_tf.structures import height_and_width
 
 # Where a camera that looks ahead sees the ground: below the principal point by this share of the height, and at the
 # lower edge this share of the width to either side, at the principal point's height the other one.
@@ -66,7 +67,7 @@ def fit_ground(disparity: tf.Tensor, weight: tf.Tensor, intrinsics: tf.Tensor) -
       weight: [N, H, W, 1] of each, from 0 to 1.
       intrinsics: [N, 3, 3] K in pixels of this size.
     """
-    height, width = tf.shape(disparity)[1], tf.shape(disparity)[2]
+    height, width = height_and_width(disparity)
     grid = pixel_grid(height, width)[::STEP, ::STEP]
     inside = _before_the_camera(grid, intrinsics, height, width)
     size = [tf.shape(disparity)[0], -1]
@@ -111,7 +112,7 @@ def flat_share(disparity: tf.Tensor, intrinsics: tf.Tensor) -> tf.Tensor:
       disparity: [N, H, W, 1] inverse depth.
       intrinsics: [N, 3, 3] K in pixels of this size.
     """
-    height, width = tf.shape(disparity)[1], tf.shape(disparity)[2]
+    height, width = height_and_width(disparity)
     ground = fit_ground(disparity, tf.ones_like(disparity), intrinsics)
     plane = plane_disparity(ground.normal, intrinsics, height, width)
     grid = pixel_grid(height, width)

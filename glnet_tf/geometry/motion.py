@@ -7,6 +7,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from glnet_tf.geometry.camera import focal_and_principal_point, pixel_grid
+from glnet_tf.geometry.fast_ops import repeated
 from glnet_tf.geometry.sampling import warp
 from glnet_tf.geometry.transform import (
     pose_from_rotation_translation,
@@ -15,6 +16,7 @@ from glnet_tf.geometry.transform import (
     transform_vectors,
     translation_of,
 )
+from glnet_tf.structures import height_and_width, length
 
 ROWS = 16
 FIRST_ITERATIONS = LAST_ITERATIONS = 10
@@ -74,14 +76,12 @@ def motion_from_flow(flow: tf.Tensor, opposite: tf.Tensor, intrinsics: tf.Tensor
     """
     matches = _matches(*(tf.stop_gradient(x) for x in (flow, opposite, intrinsics)))
     count, starts = tf.shape(flow)[0], len(STARTS)
-    repeated = Matches(*(tf.repeat(x, starts, axis=0) for x in matches))
+    all_starts = Matches(*(tf.repeat(x, starts, axis=0) for x in matches))
     poses = pose_from_rotation_translation(tf.eye(3, batch_shape=[starts * count]), tf.tile(STARTS, [count, 1]))
-    for _ in range(FIRST_ITERATIONS):
-        poses = _improved(poses, repeated)
-    misfit = tf.reshape(_structure(poses, repeated)[1], [count, starts])
+    (poses,) = repeated(lambda at: (_improved(at, all_starts),), (poses,), FIRST_ITERATIONS)
+    misfit = tf.reshape(_structure(poses, all_starts)[1], [count, starts])
     pose = tf.gather(poses, tf.argmin(misfit, axis=1, output_type=tf.int32) + starts * tf.range(count))
-    for _ in range(LAST_ITERATIONS):
-        pose = _improved(pose, matches)
+    (pose,) = repeated(lambda at: (_improved(at, matches),), (pose,), LAST_ITERATIONS)
     parallax, misfit = _structure(pose, matches)
     direction = translation_of(pose) * tf.where(parallax < 0, -1.0, 1.0)[:, tf.newaxis]
     return FlowMotion(pose_from_rotation_translation(rotation_of(pose), direction), tf.abs(parallax), misfit)
@@ -89,14 +89,14 @@ def motion_from_flow(flow: tf.Tensor, opposite: tf.Tensor, intrinsics: tf.Tensor
 
 def _matches(flow: tf.Tensor, opposite: tf.Tensor, intrinsics: tf.Tensor) -> Matches:
     """The flow on a coarse grid of frame a and the opposite flow on that of frame b, as one list of rays."""
-    height, width = tf.shape(flow)[1], tf.shape(flow)[2]
+    height, width = height_and_width(flow)
     step = tf.maximum(height // ROWS, 1)
     start = step // 2
 
     def ends(of: tf.Tensor, back: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         # Of images of any size, where the step is unknown, TensorFlow does not even know the rank of what is taken.
         taken = tf.ensure_shape(of[:, start::step, start::step], [None, None, None, 2])
-        begin = tf.broadcast_to(pixel_grid(height, width)[start::step, start::step], tf.shape(taken))
+        begin = pixel_grid(height, width)[start::step, start::step] + tf.zeros_like(taken)
         begin = tf.ensure_shape(begin, [None, None, None, 2])
         returned, valid = warp(back, begin + taken)
         certain = valid / (1 + tf.reduce_sum(tf.square((taken + returned) / RETURN_ERROR), axis=-1, keepdims=True))
@@ -113,7 +113,7 @@ def _matches(flow: tf.Tensor, opposite: tf.Tensor, intrinsics: tf.Tensor) -> Mat
 
 
 def _listed(image: tf.Tensor) -> tf.Tensor:
-    return tf.reshape(image, [tf.shape(image)[0], -1, image.shape[-1]])
+    return tf.reshape(image, [length(image, 0), -1, image.shape[-1]])
 
 
 def _residual(pose: tf.Tensor, matches: Matches) -> tuple[tf.Tensor, tf.Tensor]:
@@ -121,7 +121,7 @@ def _residual(pose: tf.Tensor, matches: Matches) -> tuple[tf.Tensor, tf.Tensor]:
 
     The derivatives hold the denominator constant: it only changes where the residual is far from zero.
     """
-    translation = tf.broadcast_to(translation_of(pose)[:, tf.newaxis], tf.shape(matches.rays_a))
+    translation = translation_of(pose)[:, tf.newaxis] + tf.zeros_like(matches.rays_a)
     turned = transform_vectors(rotation_of(pose), matches.rays_a)
     normal = tf.linalg.cross(turned, matches.rays_b)
     line_b = tf.linalg.cross(translation, turned)
@@ -159,7 +159,7 @@ def _structure(pose: tf.Tensor, matches: Matches) -> tuple[tf.Tensor, tf.Tensor]
     A match whose inverse depth has the other sign than the median is compared with the point at infinity.
     """
     turned = transform_vectors(rotation_of(pose), matches.rays_a)
-    translation = tf.broadcast_to(translation_of(pose)[:, tf.newaxis], tf.shape(turned))
+    translation = translation_of(pose)[:, tf.newaxis] + tf.zeros_like(turned)
     # Least squares of rays_b x (R rays_a + t / Z) = 0.
     towards = tf.linalg.cross(translation, matches.rays_b)
     inverse_depth = _dot(towards, tf.linalg.cross(matches.rays_b, turned)) / tf.maximum(_dot(towards, towards), 1e-9)

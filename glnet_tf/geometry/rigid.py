@@ -10,6 +10,7 @@ from glnet_tf.geometry.camera import MIN_DEPTH, focal_and_principal_point, inver
 from glnet_tf.geometry.fast_ops import joined
 from glnet_tf.geometry.transform import rotation_of, translation_of
 from glnet_tf.geometry.visibility import inside
+from glnet_tf.structures import height_and_width, length
 
 
 class RigidCorrespondence(NamedTuple):
@@ -43,7 +44,8 @@ def rigid_correspondence(depth: tf.Tensor, intrinsics: tf.Tensor, pose: tf.Tenso
     """
     # The same as project(transform_points(pose, unproject(grid, depth, K)), K), in planes of one coordinate each: on a
     # CPU three times faster.
-    count, height, width = tf.unstack(tf.shape(depth)[:3])
+    count = length(depth, 0)
+    height, width = height_and_width(depth)
     grid = tf.reshape(pixel_grid(height, width, depth.dtype), [-1, 2])
     homogeneous = tf.concat([tf.transpose(grid), tf.ones([1, height * width], depth.dtype)], axis=0)
     rays = tf.matmul(tf.reshape(tf.matmul(rotation_of(pose), inverse_intrinsics(intrinsics)), [-1, 3]), homogeneous)
@@ -64,5 +66,5 @@ def rigid_correspondence(depth: tf.Tensor, intrinsics: tf.Tensor, pose: tf.Tenso
 
 def rigid_flow(depth: tf.Tensor, intrinsics: tf.Tensor, pose: tf.Tensor) -> tf.Tensor:
     """Returns p_rig - p, [B, H, W, 2] in pixels: the flow that camera motion alone causes; see rigid_correspondence."""
-    grid = pixel_grid(tf.shape(depth)[1], tf.shape(depth)[2], depth.dtype)
+    grid = pixel_grid(*height_and_width(depth), depth.dtype)
     return rigid_correspondence(depth, intrinsics, pose).pixels - grid

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from glnet_tf.geometry.fast_ops import clamped_pixels, only_plain, plain_operators
 from glnet_tf.geometry.visibility import inside
+from glnet_tf.structures import height_and_width
 
 try:
     with warnings.catch_warnings():
@@ -39,7 +40,7 @@ def warp(image: tf.Tensor, pixels: tf.Tensor, plain: bool | None = None) -> tupl
       reach both arguments; a coordinate beyond the border, or on the last column or row, gets none. NaN coordinates
       are invalid.
     """
-    height, width = tf.shape(image)[1], tf.shape(image)[2]
+    height, width = height_and_width(image)
     if plain is None:
         plain = only_plain() or _resampler is None
     with plain_operators() if plain else contextlib.nullcontext():
@@ -49,7 +50,7 @@ def warp(image: tf.Tensor, pixels: tf.Tensor, plain: bool | None = None) -> tupl
 
 def _gather_bilinear(image: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
     """The plain twin of the resampler, for coordinates inside the image."""
-    height, width = tf.shape(image)[1], tf.shape(image)[2]
+    height, width = height_and_width(image)
     # The upper neighbour always exists: at the last column or row the weight of the lower one becomes 0.
     corner_limit = tf.maximum(tf.stack([width, height]) - 2, 0)
     corner = tf.minimum(tf.cast(tf.floor(pixels), tf.int32), corner_limit)

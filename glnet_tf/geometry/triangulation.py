@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from glnet_tf.geometry.camera import focal_and_principal_point, pixel_grid
 from glnet_tf.geometry.transform import rotation_of, transform_vectors, translation_of
+from glnet_tf.structures import height_and_width
 
 
 class Triangulation(NamedTuple):
@@ -36,7 +37,7 @@ def triangulate(flow: tf.Tensor, intrinsics: tf.Tensor, pose: tf.Tensor) -> Tria
       pose: [B, 4, 4] T_ab.
     """
     focal, principal_point = (x[:, tf.newaxis, tf.newaxis] for x in focal_and_principal_point(intrinsics))
-    grid = pixel_grid(tf.shape(flow)[1], tf.shape(flow)[2], flow.dtype)
+    grid = pixel_grid(*height_and_width(flow), flow.dtype)
     ray_a = (grid - principal_point) / focal
     ray_b = (grid + flow - principal_point) / focal
     homogeneous = tf.concat([ray_a, tf.ones_like(ray_a[..., :1])], axis=-1)

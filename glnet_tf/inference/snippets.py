@@ -14,7 +14,7 @@ from glnet_tf.data.source import Source
 from glnet_tf.geometry.camera import intrinsics_from_field_of_view
 from glnet_tf.models.glnet import GLNet
 from glnet_tf.models.sizes import Size, depth_size, flow_size
-from glnet_tf.structures import Snippet
+from glnet_tf.structures import Snippet, height_and_width
 from glnet_tf.training.checkpoints import Architecture
 
 
@@ -67,7 +67,7 @@ def assume_intrinsics(snippet: Snippet, model: GLNet, shapes: tf.Tensor | None =
       model: whose field of view.
       shapes: [B] width over height of the cameras' own images; None: as these images'.
     """
-    height, width = tf.unstack(tf.shape(snippet.images)[2:4])
+    height, width = height_and_width(snippet.images)
     assumed = intrinsics_from_field_of_view(model.field_of_view, height, width, shapes)
     known = tf.reduce_any(snippet.intrinsics != 0, axis=[1, 2], keepdims=True)
     known &= model.source_of_intrinsics == "given"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from glnet_tf.geometry.evidence import CONTRADICTION, Evidence, robust_centre
+from glnet_tf.structures import height_and_width
 
 # What a scale that differs from the evidence's costs, relative to its logarithm. Of the scale evidence says nothing,
 # but all images of a camera should be given in one.
@@ -28,7 +29,7 @@ def evidence_loss(disparities: tuple[tf.Tensor, ...], found: Evidence) -> tf.Ten
     Source: after Zhao, Liu, Shu, Liu, "Towards Better Generalization: Joint Depth-Pose Learning without PoseNet", CVPR
     2020.
     """
-    size = tf.shape(found.weight)[1:3]
+    size = height_and_width(found.weight)
     total = tf.reduce_sum(found.weight, axis=[1, 2, 3])
 
     def mean(values: tf.Tensor) -> tf.Tensor:

@@ -24,15 +24,7 @@ from glnet_tf.losses.reduction import norm
 from glnet_tf.losses.smoothness import Edges, depth_smoothness, edge_weights, flow_smoothness
 from glnet_tf.losses.structure import structure_loss
 from glnet_tf.losses.triangulation import TriangulationTarget, target_pyramid, triangulation_loss
-from glnet_tf.structures import (
-    SCALES,
-    LossReport,
-    Predictions,
-    Snippet,
-    merge,
-    ordered_pairs,
-    split,
-)
+from glnet_tf.structures import SCALES, LossReport, Predictions, Snippet, height_and_width, merge, ordered_pairs, split
 
 # Flow and its return may differ by this much before a pixel counts as occluded: pixels, share of the flow.
 OCCLUSION_ALPHA = 3.0
@@ -143,7 +135,7 @@ def compare(images: tf.Tensor, predictions: Predictions, level: int) -> Comparis
     rigid_image, sampled_disparity = tf.split(sampled, [3, 1], axis=-1)
     sampled_depth = 1 / sampled_disparity
 
-    flow_pixels = pixel_grid(tf.shape(flow)[1], tf.shape(flow)[2], flow.dtype) + flow
+    flow_pixels = pixel_grid(*height_and_width(flow), flow.dtype) + flow
     opposite = merge(tf.gather(flows, reverse, axis=1))
     sampled, flow_valid = warp(tf.concat([image_b, opposite], axis=-1), flow_pixels)
     flow_image, returned_flow = tf.split(sampled, [3, 2], axis=-1)
@@ -194,7 +186,7 @@ def level_terms(
       planar: which smoothness of depth, see depth_smoothness.
     """
     pair = compare(images, predictions, level)
-    grid = pixel_grid(tf.shape(pair.flow)[1], tf.shape(pair.flow)[2], pair.flow.dtype)
+    grid = pixel_grid(*height_and_width(pair.flow), pair.flow.dtype)
     static = flow_agrees(pair, level) if config.static_mask else 1.0
     camera = (pair.poses, pair.intrinsics)
     if not config.epipolar_camera:
@@ -231,7 +223,7 @@ def triangulation_targets(images: tf.Tensor, predictions: Predictions) -> list[T
     """
     flows = tf.stop_gradient(predictions.flows[0])
     flow, (first, _, reverse) = merge(flows), ordered_pairs(images.shape[1])
-    grid = pixel_grid(tf.shape(flow)[1], tf.shape(flow)[2], flow.dtype)
+    grid = pixel_grid(*height_and_width(flow), flow.dtype)
     returned, valid = warp(merge(tf.gather(flows, reverse, axis=1)), grid + flow)
     visible = valid * flow_visible(flow, returned, OCCLUSION_ALPHA / 2, OCCLUSION_BETA)
     intrinsics = tf.repeat(predictions.intrinsics, len(reverse), axis=0)

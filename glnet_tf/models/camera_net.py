@@ -14,6 +14,7 @@ from glnet_tf.geometry.transform import (
     translation_of,
 )
 from glnet_tf.models.depth_net import START_DISPARITY
+from glnet_tf.structures import height_and_width, length
 
 layers = tf.keras.layers
 
@@ -116,8 +117,8 @@ class CameraNet(tf.keras.Model):
         Returns:
           [B, 6] axis-angle (radians) and translation (unit of the depth), and the raw parameters of K, [B, 4], or None.
         """
-        grid = pixel_grid(tf.shape(seen)[1], tf.shape(seen)[2])
-        place = tf.broadcast_to(2 * grid / grid[-1, -1] - 1, tf.concat([tf.shape(seen)[:3], [2]], axis=0))
+        grid = pixel_grid(*height_and_width(seen))
+        place = tf.broadcast_to(2 * grid / grid[-1, -1] - 1, [length(seen, 0), *height_and_width(seen), 2])
         # What a motion looks like depends on where: convolutions alone would not know (CoordConv, NeurIPS 2018; ours).
         x = tf.concat([seen, tf.cast(place, seen.dtype)], axis=-1)
         for convolution in self.convolutions:

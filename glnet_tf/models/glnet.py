@@ -20,7 +20,7 @@ from glnet_tf.models.camera_net import (
 )
 from glnet_tf.models.depth_net import DepthNet
 from glnet_tf.models.flow.flow_net import FLOW_NETS
-from glnet_tf.structures import FRAMES, Predictions, Snippet, merge, split
+from glnet_tf.structures import FRAMES, Predictions, Snippet, height_and_width, length, merge, split
 
 
 class GLNet(tf.keras.Model):
@@ -108,7 +108,7 @@ class GLNet(tf.keras.Model):
         """What CameraNet sees of the pairs in the order of time, [B, F - 1, H, W, C]."""
         if self.camera_sees_flow:
             # In hundredths of the width, so that it varies about one.
-            return tf.stop_gradient(flow[:, : images.shape[1] - 1]) * 100 / tf.cast(tf.shape(flow)[3], tf.float32)
+            return tf.stop_gradient(flow[:, : images.shape[1] - 1]) * 100 / tf.cast(length(flow, 3), tf.float32)
         return (tf.concat([images[:, :-1], images[:, 1:]], axis=-1) - 0.45) / 0.225
 
     def learned_intrinsics(self) -> tf.Tensor:
@@ -131,7 +131,7 @@ class GLNet(tf.keras.Model):
         return tf.where(snippet.camera >= 0, tf.gather(self._shapes, tf.maximum(snippet.camera, 0)), unseen)
 
     def _intrinsics(self, snippet: Snippet, pair_parameters: tf.Tensor | None) -> tf.Tensor:
-        height, width = tf.shape(snippet.images)[2], tf.shape(snippet.images)[3]
+        height, width = height_and_width(snippet.images)
         if self.source_of_intrinsics == "given":
             return snippet.intrinsics
         if self.source_of_intrinsics == "fov":

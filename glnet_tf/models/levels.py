@@ -51,8 +51,3 @@ def evidence_signature(signature: Snippet) -> Evidence:
     """Returns the shapes of evidence about the frames of a batch of this signature, [B, F, H, W, 1]."""
     _, frames, height, width, _ = signature.images.shape
     return Evidence(*[tf.TensorSpec([None, frames, height, width, 1])] * 2)
-
-
-def size_of(maps: tf.Tensor) -> list[int | tf.Tensor]:
-    """Returns height and width of [B, K, H, W, C], as numbers where the graph knows them."""
-    return [known or tf.shape(maps)[axis] for axis, known in enumerate(maps.shape) if axis in (2, 3)]

@@ -12,8 +12,8 @@ from glnet_tf.geometry.fusion import fused
 from glnet_tf.geometry.ground import Ground
 from glnet_tf.geometry.transform import scaled_translation
 from glnet_tf.models.glnet import GLNet, both_ways
-from glnet_tf.models.levels import size_of, with_levels
-from glnet_tf.structures import Predictions, Snippet, merge, ordered_pairs, split
+from glnet_tf.models.levels import with_levels
+from glnet_tf.structures import Predictions, Snippet, height_and_width, merge, ordered_pairs, split
 
 Size = tuple[int, int]
 
@@ -50,7 +50,7 @@ def make_observe(model: GLNet, size: Size | None = None) -> Callable[[Snippet], 
     """
 
     def observe(snippet: Snippet) -> Observation:
-        frames, large = snippet.images.shape[1], size_of(snippet.images)
+        frames, large = snippet.images.shape[1], height_and_width(snippet.images)
 
         def reduced(maps: tf.Tensor) -> tf.Tensor:
             return maps if size is None else split(_area(merge(maps), size), maps.shape[1])
@@ -95,7 +95,7 @@ def predicted_with_evidence(
     """
     frames = snippet.images.shape[1]
     seen = model(snippet, depth_size=size)
-    logarithm = tf.image.resize(tf.math.log(merge(seen.disparities[0])), size_of(snippet.images))
+    logarithm = tf.image.resize(tf.math.log(merge(seen.disparities[0])), height_and_width(snippet.images))
     found, poses = frame_evidence(seen.flows[0], seen.poses, seen.intrinsics, logarithm)
     found, own_weight, ground = with_ground(found, logarithm, tf.repeat(seen.intrinsics, frames, axis=0))
     return seen._replace(poses=poses), found, own_weight, ground, logarithm

@@ -23,9 +23,9 @@ from glnet_tf.geometry.transform import (
 )
 from glnet_tf.losses.objective import LossWeights, objectives
 from glnet_tf.models.glnet import both_ways
-from glnet_tf.models.levels import size_of, with_levels
+from glnet_tf.models.levels import with_levels
 from glnet_tf.refinement.history import PATIENCE, History
-from glnet_tf.structures import LossReport, Predictions, Snippet, merge, split
+from glnet_tf.structures import LossReport, Predictions, Snippet, height_and_width, length, merge, split
 
 # Adam's decay of the mean gradient and of its square. EPSILON, in units of the objective per pixel, is the size below
 # which a gradient counts as none: without it noise would move what the images say nothing about.
@@ -87,7 +87,7 @@ def start(initial: Predictions) -> OutputState:
 
     def blank(maps: tf.Tensor) -> tuple[tf.Tensor, ...]:
         frames, channels = maps.shape[1], maps.shape[-1]
-        height, width = size_of(maps)
+        height, width = height_and_width(maps)
         return tuple(tf.zeros([count, frames, -(-height // s), -(-width // s), channels]) for s in STRIDES)
 
     zero = Corrections(
@@ -120,7 +120,7 @@ def corrected_predictions(initial: Predictions, corrections: Corrections) -> Pre
         tf.matmul(rotation_from_axis_angle(corrections.motion[..., :3]), rotation_of(forward)),
         translation_of(forward) + length * corrections.motion[..., 3:],
     )
-    size = tf.cast(tf.stack([tf.shape(flow)[3], tf.shape(flow)[2]]), tf.float32)
+    size = tf.cast(tf.stack([length(flow, 3), length(flow, 2)]), tf.float32)
     focal, principal_point = focal_and_principal_point(initial.intrinsics)
     intrinsics = build_intrinsics(
         focal * tf.exp(corrections.camera[:, :1]), principal_point + corrections.camera[:, 1:] * size
@@ -172,7 +172,7 @@ def make_output_refinement(
             refined = corrected_predictions(initial, state.corrections)
             total, report = objectives(snippet, refined, weights, loss, found, planar=True)
             held = total + config.prior * prior(initial, refined, state.corrections)
-            pixels = tf.cast(tf.reduce_prod(tf.shape(snippet.images)[2:4]), tf.float32)
+            pixels = tf.cast(length(snippet.images, 2) * length(snippet.images, 3), tf.float32)
             summed = tf.reduce_sum(held) * pixels
         gradients = tape.gradient(summed, state.corrections, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         finite = tf.math.is_finite(total)
@@ -235,7 +235,7 @@ def make_output_refinement(
 
 def _sum(maps: tuple[tf.Tensor, ...]) -> tf.Tensor:
     """The sum of maps of several strides, [B, K, H, W, C] at the first one's size."""
-    count, size = maps[0].shape[1], size_of(maps[0])
+    count, size = maps[0].shape[1], height_and_width(maps[0])
     return tf.add_n([maps[0], *(split(tf.image.resize(merge(x), size), count) for x in maps[1:])])
 
 

@@ -15,20 +15,22 @@ from glnet_tf.geometry.rigid import rigid_correspondence
 from glnet_tf.losses.objective import LossWeights, compare, loss_weights
 from glnet_tf.losses.reduction import norm
 from glnet_tf.models.glnet import GLNet
-from glnet_tf.models.levels import (
-    disparity_levels,
-    evidence_signature,
-    finest,
-    finest_signature,
-    size_of,
-    with_levels,
-)
+from glnet_tf.models.levels import disparity_levels, evidence_signature, finest, finest_signature, with_levels
 from glnet_tf.models.observation import Observation, Size, make_observe
 from glnet_tf.refinement.history import History
 from glnet_tf.refinement.oft import make_output_refinement
 from glnet_tf.refinement.pft import ParameterRefinement, restored_weights
 from glnet_tf.refinement.verification import Verification, verify
-from glnet_tf.structures import FRAMES, Predictions, Snippet, merge, ordered_pairs, snippet_signature, split
+from glnet_tf.structures import (
+    FRAMES,
+    Predictions,
+    Snippet,
+    height_and_width,
+    merge,
+    ordered_pairs,
+    snippet_signature,
+    split,
+)
 
 # Below this mean length of the flow, pixels, the camera counts as static; below this mean difference between
 # neighbouring pixels, of grey values from 0 to 1, an image has no texture.
@@ -274,10 +276,10 @@ def large_flow(flow: tf.Tensor, final: Predictions) -> tf.Tensor:
       flow: [B, P, H, W, 2] as the networks found it.
       final: refined; the finest level is enough.
     """
-    size, frames = size_of(flow), final.disparities[0].shape[1]
+    size, frames = height_and_width(flow), final.disparities[0].shape[1]
     disparity = split(tf.image.resize(merge(final.disparities[0]), size), frames)
     return _with_rigid_flow(
-        flow, disparity, final.poses, resize_intrinsics(final.intrinsics, size_of(final.disparities[0]), size)
+        flow, disparity, final.poses, resize_intrinsics(final.intrinsics, height_and_width(final.disparities[0]), size)
     )
 
 

@@ -9,10 +9,9 @@ import pytest
 import tensorflow as tf
 
 from glnet_tf.geometry.evidence import Evidence
-from glnet_tf.models.levels import size_of
 from glnet_tf.models.observation import frame_evidence, make_observe
 from glnet_tf.street.street import Street
-from glnet_tf.structures import MIDDLE, Snippet, merge, split
+from glnet_tf.structures import MIDDLE, Snippet, height_and_width, merge, split
 from glnet_tf.training.weights import load_model
 
 SIZE, LARGE = (96, 320), (160, 480)
@@ -47,7 +46,7 @@ def observe():
 
     def both(snippet: Snippet) -> tuple:
         seen = make_observe(model, SIZE)(snippet)
-        flows, size = seen.flow, size_of(seen.flow)
+        flows, size = seen.flow, height_and_width(seen.flow)
         whole = tf.image.resize(tf.math.log(merge(seen.predictions.disparities[0])), size)
         return seen, frame_evidence(flows, seen.predictions.poses, snippet.intrinsics, whole)[0]
 

@@ -12,7 +12,7 @@ from glnet_tf.models.encoders.build import build_encoder
 from glnet_tf.models.flow.cost_volume import ComparingFlowNet, cost_volume, expected_displacement, standardised
 from glnet_tf.models.flow.pwc import PwcFlowNet
 from glnet_tf.models.flow.variational import normalised, refined_flow
-from glnet_tf.structures import SCALES, frame_pairs, merge, split
+from glnet_tf.structures import SCALES, frame_pairs, height_and_width, length, merge, split
 
 # The decoders speak in tenths of the image's width, so that their outputs stay near one at every level.
 FLOW_UNIT = 0.1
@@ -97,7 +97,7 @@ class MatchingFlowNet(ComparingFlowNet):
             if coarser is None:
                 coarser = tf.zeros_like(a[..., :2])
             else:
-                pixels = pixel_grid(tf.shape(a)[1], tf.shape(a)[2]) + _in_pixels(coarser)
+                pixels = pixel_grid(*height_and_width(a)) + _in_pixels(coarser)
                 b, _ = warp(b, pixels)
             costs = cost_volume(a, b, self.RADIUS)
             displacement = expected_displacement(costs, self.sharpness[self.LEVELS.index(level)], self.RADIUS)
@@ -110,7 +110,7 @@ class MatchingFlowNet(ComparingFlowNet):
 
 def _unit(flow: tf.Tensor) -> tf.Tensor:
     """The length in pixels that the decoders call one, for a flow [N, h, w, 2]."""
-    return FLOW_UNIT * tf.cast(tf.shape(flow)[2], tf.float32)
+    return FLOW_UNIT * tf.cast(length(flow, 2), tf.float32)
 
 
 def _in_pixels(raw: tf.Tensor) -> tf.Tensor:

@@ -9,7 +9,7 @@ from glnet_tf.geometry.camera import pixel_grid
 from glnet_tf.geometry.sampling import warp
 from glnet_tf.models.flow.cost_volume import ComparingFlowNet, cost_volume, expected_displacement, standardised
 from glnet_tf.models.flow.variational import normalised, refined_flow
-from glnet_tf.structures import SCALES, frame_pairs, merge, split
+from glnet_tf.structures import SCALES, frame_pairs, height_and_width, merge, split
 
 layers = tf.keras.layers
 
@@ -77,7 +77,7 @@ class PwcFlowNet(ComparingFlowNet):
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """One round at one level: the better flow, [N, h, w, 2], and the features of the block."""
         radius, unit = self.RADII[number], FLOW_UNIT / 2 ** self.LEVELS[number]
-        warped, _ = warp(b, pixel_grid(tf.shape(a)[1], tf.shape(a)[2]) + flow)
+        warped, _ = warp(b, pixel_grid(*height_and_width(a)) + flow)
         costs = cost_volume(a, warped, radius)
         displacement = expected_displacement(costs, self.sharpness[number], radius)
         correction, seen = self.blocks[number](tf.concat([costs, flow / unit, displacement / radius, *hints], axis=-1))
@@ -107,7 +107,7 @@ class _Block(tf.keras.Model):
 
 def _enlarged(x: tf.Tensor) -> tf.Tensor:
     """Doubles the size of [N, h, w, C], bilinearly."""
-    return tf.image.resize(x, 2 * tf.shape(x)[1:3])
+    return tf.image.resize(x, [2 * side for side in height_and_width(x)])
 
 
 def enlarged_flow(flow: tf.Tensor) -> tf.Tensor:

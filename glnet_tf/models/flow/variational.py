@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Callable
-
 import tensorflow as tf
 
 from glnet_tf.geometry.camera import pixel_grid
-from glnet_tf.geometry.fast_ops import window_mean
+from glnet_tf.geometry.fast_ops import repeated, window_mean
 from glnet_tf.geometry.sampling import warp
+from glnet_tf.structures import height_and_width
 
 LINEARISATIONS = 3
 SWEEPS = 5
@@ -45,7 +44,7 @@ def refined_flow(flow: tf.Tensor, first: tf.Tensor, second: tf.Tensor, edges: tf
     Source: Horn and Schunck, 1981; the data term of Lucas and Kanade in it, Bruhn et al., IJCV 2005; warping, Brox et
     al., ECCV 2004. The use inside a network is ours.
     """
-    grid = pixel_grid(tf.shape(flow)[1], tf.shape(flow)[2], flow.dtype)
+    grid = pixel_grid(*height_and_width(flow), flow.dtype)
     grey = edges[..., 0]
     likeness = [tf.exp(-tf.abs(neighbour - grey) / EDGE) for neighbour in _neighbours(grey)]
     total = tf.add_n(likeness)
@@ -55,7 +54,7 @@ def refined_flow(flow: tf.Tensor, first: tf.Tensor, second: tf.Tensor, edges: tf
     def linearised(at: tf.Tensor) -> tuple[tf.Tensor]:
         return (_minimise(at, first, second, grid + at, gradient, coupling),)
 
-    (refined,) = _repeated(linearised, (tf.stop_gradient(flow),), LINEARISATIONS)
+    (refined,) = repeated(linearised, (tf.stop_gradient(flow),), LINEARISATIONS)
     return flow + tf.stop_gradient(refined - flow)
 
 
@@ -93,12 +92,7 @@ def _minimise(
             tf.clip_by_value(v, v0 - MAX_STEP, v0 + MAX_STEP),
         )
 
-    return tf.stack(_repeated(swept, (u0, v0), SWEEPS), axis=-1)
-
-
-def _repeated(step: Callable, start: tuple[tf.Tensor, ...], times: int) -> tuple[tf.Tensor, ...]:
-    """Returns step(*step(... start)), as a loop in the graph: unrolled, it would take long to trace."""
-    return tf.while_loop(lambda *_: True, step, start, maximum_iterations=times)
+    return tf.stack(repeated(swept, (u0, v0), SWEEPS), axis=-1)
 
 
 def _box(image: tf.Tensor, size: int) -> tf.Tensor:
