@@ -201,7 +201,9 @@ class ModelConfig(Checked):
         "fov (fixed, from field_of_view), auto (given where the data is calibrated, else learned)",
         choices=("auto", "given", "learned", "predicted", "fov"),
     )
-    field_of_view: float = setting(72.0, "horizontal field of view, degrees: K when fov, its start when learned", low=1)
+    field_of_view: float = setting(
+        72.0, "degrees along the images' longer side: K when fov; along their width: its start when learned", low=1
+    )
 
 
 @dataclasses.dataclass(frozen=True)

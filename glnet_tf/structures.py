@@ -132,26 +132,26 @@ class LossReport(NamedTuple):
     evidence: tf.Tensor
 
 
-def length(tensor: tf.Tensor, axis: int) -> int | tf.Tensor:
+def dimension(tensor: tf.Tensor, axis: int) -> int | tf.Tensor:
     """Returns how long a tensor is along an axis: a number where the graph knows it, which costs it nothing."""
     known = tensor.shape[axis]
     return tf.shape(tensor)[axis] if known is None else known
 
 
 def height_and_width(maps: tf.Tensor) -> tuple[int | tf.Tensor, int | tf.Tensor]:
-    """Returns H and W of [..., H, W, C], see length."""
-    return length(maps, -3), length(maps, -2)
+    """Returns H and W of [..., H, W, C], see dimension."""
+    return dimension(maps, -3), dimension(maps, -2)
 
 
 def merge(tensor: tf.Tensor) -> tf.Tensor:
     """Returns a [B, K, ...] tensor as [B * K, ...]: frames or pairs of snippets side by side in one batch."""
-    merged = tf.reshape(tensor, [-1, *(length(tensor, axis) for axis in range(2, len(tensor.shape)))])
+    merged = tf.reshape(tensor, [-1, *(dimension(tensor, axis) for axis in range(2, len(tensor.shape)))])
     return tf.ensure_shape(merged, [None, *tensor.shape[2:]])
 
 
 def split(tensor: tf.Tensor, count: int) -> tf.Tensor:
     """Returns a [B * count, ...] tensor as [B, count, ...]: the inverse of merge."""
-    parts = tf.reshape(tensor, [-1, count, *(length(tensor, axis) for axis in range(1, len(tensor.shape)))])
+    parts = tf.reshape(tensor, [-1, count, *(dimension(tensor, axis) for axis in range(1, len(tensor.shape)))])
     return tf.ensure_shape(parts, [None, count, *tensor.shape[1:]])
 
 

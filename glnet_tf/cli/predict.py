@@ -72,7 +72,9 @@ flags.DEFINE_string(
     "text file with the 3x3 K, pixels of the input, and k1 k2 p1 p2 k3 if it distorts; empty: cam.txt (of a video "
     "STEM.cam.txt) beside the frames, EXIF's focal length, or assumed",
 )
-flags.DEFINE_float("field_of_view", 0.0, "horizontal, degrees, instead of K; 0: unknown", lower_bound=0.0)
+flags.DEFINE_float(
+    "field_of_view", 0.0, "along the images' longer side, degrees, instead of K; 0: unknown", lower_bound=0.0
+)
 flags.DEFINE_float("scale", 0.0, "factor on all lengths that makes them metres; 0: unknown", lower_bound=0.0)
 flags.DEFINE_float(
     "camera_height",
@@ -218,7 +220,7 @@ def predict(predictor: Predictor, weights: str, frames: Frames, folder: Path) ->
     given = flags.FLAGS.intrinsics_file, flags.FLAGS.field_of_view
     again = () if frames.live else Frames(frames.place, frames.selection)
     calibration = find_calibration(frames.place, frames.size, predictor.model, *given, again, frames.count)
-    calibration = calibration._replace(max_side=flags.FLAGS.output_size)
+    calibration = calibration._replace(max_side=flags.FLAGS.output_size, size=frames.size)
     camera = (None if value is None else value.tolist() for value in calibration.camera)
     named = (
         *SELECTION,

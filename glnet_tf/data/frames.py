@@ -11,10 +11,10 @@ import numpy as np
 
 from glnet_tf.data.files.images import (
     IMAGE_SUFFIXES,
-    NUMBER,
     image_files,
     image_sizes,
     read_image,
+    times_of,
     uninterrupted_runs,
     used_bits,
 )
@@ -96,6 +96,7 @@ class Frames:
         self.selection = selection
         path = Path(place)
         self.live = place.isdigit() and not path.exists()
+        self._of_images = False
         if self.live:
             self.name = f"camera{place}"
             self._frames = self._of_camera(int(place))
@@ -105,9 +106,10 @@ class Frames:
                 raise DataError(f"{place}: holds no image: {_content(path)}")
             self.count, self.size = len(files), _first_size(files)
             self._frames = self._of_files(files)
-        elif path.suffix.lower() in VIDEO_SUFFIXES:
-            if not path.exists():
-                raise DataError(f"{place}: no such file; correct --input")
+        elif path.suffix.lower() in VIDEO_SUFFIXES and not path.exists():
+            raise DataError(f"{place}: no such file; correct --input")
+        elif path.exists() and path.suffix.lower() not in IMAGE_SUFFIXES:
+            # FFmpeg knows more kinds of files than their usual suffixes tell.
             with Video(path) as video:
                 self.count = video.count or None
                 self.fps = video.fps or DEFAULT_FPS
@@ -132,22 +134,28 @@ class Frames:
 
     def __iter__(self) -> Iterator[Frame]:
         size: tuple[int, ...] | None = None
-        scene = before = left_out = number = 0
+        scene = before = breaks = number = 0
+        other: list[str] = []
         for frame in self._selected():
             size = size or frame.image.shape
             if frame.image.shape != size:
-                here = f"{frame.image.shape[1]}x{frame.image.shape[0]}"
-                self.remarks.append(f"{frame.name}: is {here}, the first frame {size[1]}x{size[0]}: left out")
-                left_out += 1
-                continue
+                breaks += 1
+                if self._of_images:
+                    other.append(frame.name)
+                    continue
+                size = frame.image.shape
+                self.remarks.append(f"from {frame.name} on frames are {size[1]}x{size[0]}: another path begins")
             # Scenes without a gap in their numbers, whatever was left out.
-            if number and frame.scene + left_out != before:
+            if number and frame.scene + breaks != before:
                 scene += 1
-            before = frame.scene + left_out
+            before = frame.scene + breaks
             yield frame._replace(scene=scene)
             number += 1
             if number == self.selection.max_frames:
-                return
+                break
+        if other and size:
+            names = other[0] if len(other) == 1 else f"{other[0]} to {other[-1]} ({len(other)} images)"
+            self.remarks.append(f"{names}: not {size[1]}x{size[0]} as the first image: left out")
         if not number:
             reasons = f" ({self.remarks[0]})" if self.remarks else ""
             raise DataError(f"{self.place}: holds no frame that can be used{reasons}; give intact images or videos")
@@ -166,9 +174,14 @@ class Frames:
 
     def _of_files(self, files: Sequence[str]) -> Iterator[Frame]:
         readable = np.array([size is not None for size in image_sizes(files)])
+        self._of_images = True
         runs, damaged = uninterrupted_runs(files, readable), 0
         stems = [Path(file).stem for file in files]
-        times = [float(stem) for stem in stems] if all("." in x and NUMBER.fullmatch(x) for x in stems) else None
+        times = times_of(stems)
+        behind = [stems[n] for n in range(1, len(files)) if runs[n] > runs[n - 1] and readable[n] and readable[n - 1]]
+        if behind:
+            more = f" and {len(behind) - 3} others" if len(behind) > 3 else ""
+            self.remarks.append(f"a gap in the numbers before {', '.join(behind[:3])}{more}: another path begins")
         for number, file in enumerate(files):
             try:
                 image = read_image(Path(file))
@@ -188,16 +201,15 @@ class Frames:
         number = scene = seen = 0
         with Video(file) as video:
             for frame in video:
-                if frame.missing:
-                    scene += 1
-                    behind = f"{number + frame.missing:06d}"
-                    self.remarks.append(f"{frame.missing} frames before {behind} ({frame.time:.2f} s) are missing")
                 number += frame.missing
+                if frame.gap:
+                    scene += 1
+                    self.remarks.append(f"{frame.gap} before {number:06d} ({frame.time:.2f} s): another path begins")
                 yield Frame(f"{number:06d}", frame.image, frame.time, scene)
                 number, seen = number + 1, seen + 1
             if seen and number + 1 < video.count:
                 self.remarks.append(
-                    f"{file}: ends after {number} of {video.count} frames; the rest is damaged or missing"
+                    f"{file}: {seen} of {video.count} frames can be read; the rest is damaged or missing"
                 )
 
     def _of_camera(self, index: int) -> Iterator[Frame]:

@@ -46,7 +46,7 @@ def inverse_intrinsics(intrinsics: tf.Tensor) -> tf.Tensor:
 def intrinsics_from_field_of_view(
     degrees: float, height: int | tf.Tensor, width: int | tf.Tensor, shape: tf.Tensor | None = None
 ) -> tf.Tensor:
-    """Returns K, [..., 3, 3], of a horizontal field of view and the principal point in the middle.
+    """Returns K, [..., 3, 3], of a field of view along the longer side, and the principal point in the middle.
 
     Args:
       degrees: of the field of view.
@@ -55,7 +55,8 @@ def intrinsics_from_field_of_view(
     """
     size = tf.cast(tf.stack([width, height]), tf.float32)
     shape = size[0] / size[1] if shape is None else tf.convert_to_tensor(shape, tf.float32)
-    focal = size / 2 / math.tan(math.radians(degrees) / 2) * tf.stack([tf.ones_like(shape), shape], axis=-1)
+    sides = tf.stack([tf.maximum(1.0, 1 / shape), tf.maximum(shape, 1.0)], axis=-1)
+    focal = size / 2 / math.tan(math.radians(degrees) / 2) * sides
     return build_intrinsics(focal, tf.broadcast_to((size - 1) / 2, tf.shape(focal)))
 
 

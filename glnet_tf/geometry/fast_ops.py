@@ -14,7 +14,7 @@ from typing import Callable
 
 import tensorflow as tf
 
-from glnet_tf.structures import height_and_width, length
+from glnet_tf.structures import dimension, height_and_width
 
 # Wang et al., Image Quality Assessment, 2004: (0.01 L)^2 and (0.03 L)^2 for images in [0, 1].
 C1 = 0.01**2
@@ -82,7 +82,7 @@ def clamped_pixels(pixels: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf
 
     @tf.custom_gradient
     def clamped(rows: tf.Tensor) -> tuple[tf.Tensor, Callable]:
-        limit = tf.tile(last, [length(rows, 2) // 2])
+        limit = tf.tile(last, [dimension(rows, 2) // 2])
         below = rows < limit
 
         def gradient(upstream: tf.Tensor) -> tf.Tensor:
@@ -91,7 +91,7 @@ def clamped_pixels(pixels: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf
         return tf.where(below, tf.maximum(rows, 0), limit), gradient
 
     # In rows of x, y, x, y: on a CPU, operations with a last axis of two, broadcast, are several times slower.
-    shape = [length(pixels, axis) for axis in range(4)]
+    shape = [dimension(pixels, axis) for axis in range(4)]
     moved = clamped(tf.reshape(pixels, [shape[0], shape[1], 2 * shape[2]]))
     return tf.ensure_shape(tf.reshape(moved, shape), pixels.shape)
 
@@ -114,7 +114,7 @@ def _window_sum(rows: tf.Tensor, size: int, channels: int) -> tf.Tensor:
 
     @tf.custom_gradient
     def window_sum(rows: tf.Tensor) -> tuple[tf.Tensor, Callable]:
-        height, width = length(rows, 1), length(rows, 2)
+        height, width = dimension(rows, 1), dimension(rows, 2)
         tower = tf.add_n([tf.slice(rows, [0, i, 0], [-1, height - lines, -1]) for i in range(size)])
         sums = [tf.slice(tower, [0, 0, i * channels], [-1, -1, width - columns]) for i in range(size)]
         return tf.add_n(sums), lambda upstream: _window_sum(

@@ -16,7 +16,7 @@ from glnet_tf.geometry.transform import (
     transform_vectors,
     translation_of,
 )
-from glnet_tf.structures import height_and_width, length
+from glnet_tf.structures import dimension, height_and_width
 
 ROWS = 16
 FIRST_ITERATIONS = LAST_ITERATIONS = 10
@@ -113,7 +113,7 @@ def _matches(flow: tf.Tensor, opposite: tf.Tensor, intrinsics: tf.Tensor) -> Mat
 
 
 def _listed(image: tf.Tensor) -> tf.Tensor:
-    return tf.reshape(image, [length(image, 0), -1, image.shape[-1]])
+    return tf.reshape(image, [dimension(image, 0), -1, image.shape[-1]])
 
 
 def _residual(pose: tf.Tensor, matches: Matches) -> tuple[tf.Tensor, tf.Tensor]:

@@ -10,7 +10,7 @@ from glnet_tf.geometry.camera import MIN_DEPTH, focal_and_principal_point, inver
 from glnet_tf.geometry.fast_ops import joined
 from glnet_tf.geometry.transform import rotation_of, translation_of
 from glnet_tf.geometry.visibility import inside
-from glnet_tf.structures import height_and_width, length
+from glnet_tf.structures import dimension, height_and_width
 
 
 class RigidCorrespondence(NamedTuple):
@@ -44,7 +44,7 @@ def rigid_correspondence(depth: tf.Tensor, intrinsics: tf.Tensor, pose: tf.Tenso
     """
     # The same as project(transform_points(pose, unproject(grid, depth, K)), K), in planes of one coordinate each: on a
     # CPU three times faster.
-    count = length(depth, 0)
+    count = dimension(depth, 0)
     height, width = height_and_width(depth)
     grid = tf.reshape(pixel_grid(height, width, depth.dtype), [-1, 2])
     homogeneous = tf.concat([tf.transpose(grid), tf.ones([1, height * width], depth.dtype)], axis=0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from glnet_tf.geometry.graphics import rotation_matrix_3d
-from glnet_tf.structures import length
+from glnet_tf.structures import dimension
 
 
 def rotation_from_axis_angle(axis_angle: tf.Tensor) -> tf.Tensor:
@@ -18,11 +18,8 @@ def rotation_from_axis_angle(axis_angle: tf.Tensor) -> tf.Tensor:
 def pose_from_rotation_translation(rotation: tf.Tensor, translation: tf.Tensor) -> tf.Tensor:
     """Returns T, [..., 4, 4], from R, [..., 3, 3], and t, [..., 3]."""
     upper = tf.concat([rotation, translation[..., tf.newaxis]], axis=-1)
-    bottom = tf.constant([0, 0, 0, 1], upper.dtype)
-    if all(side is not None for side in upper.shape[1:-2]):
-        bottom = tf.broadcast_to(bottom, [length(upper, 0), *upper.shape[1:-2], 1, 4])
-    else:
-        bottom = tf.broadcast_to(bottom, tf.shape(upper[..., :1, :]))
+    leading = [dimension(upper, axis) for axis in range(len(upper.shape) - 2)]
+    bottom = tf.broadcast_to(tf.constant([0, 0, 0, 1], upper.dtype), [*leading, 1, 4])
     return tf.concat([upper, bottom], axis=-2)
 
 

@@ -31,11 +31,13 @@ class Calibration(NamedTuple):
       camera: its `intrinsics` are None where the model has a K of its own, or assumes one.
       source: in words.
       max_side: longer side, pixels, of the images that are used; 0: their own.
+      size: (H, W) of the images that the camera belongs to; None: of all.
     """
 
     camera: Camera
     source: str
     max_side: int = 0
+    size: tuple[int, int] | None = None
 
     def used(self, image: np.ndarray) -> np.ndarray:
         """Returns an image, [H, W, 3], without its distortion and at the size at which it is used."""
@@ -44,10 +46,14 @@ class Calibration(NamedTuple):
         return image if size == image.shape[:2] else cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
 
     def intrinsics(self, size: tuple[int, int] | None) -> np.ndarray | None:
-        """Returns K, [3, 3], of the images that are used, whose own (H, W) is known."""
+        """Returns K, [3, 3], of images of an (H, W), as they are used; None: of another shape than K's, or unknown."""
         K = self.camera.intrinsics
         if K is None or size is None:
             return K
+        if self.size is not None and self.size != size:
+            if abs(self.size[0] * size[1] - self.size[1] * size[0]) > max(self.size):
+                return None
+            K = np.asarray(resize_intrinsics(np.float32(K), self.size, size))
         return np.asarray(resize_intrinsics(np.float32(K), size, self._size(*size)))
 
     def _size(self, height: int, width: int) -> tuple[int, int]:
@@ -71,7 +77,7 @@ def find_calibration(
       size: (H, W) of its frames, if it is known beforehand.
       model: one that has a K of its own takes no other.
       intrinsics_file: see calibration.read_camera.
-      field_of_view: horizontal, degrees; 0: unknown.
+      field_of_view: along the longer side, degrees; 0: unknown.
       frames, count: see focal_length.estimate_focal_length; they are read only where nothing else is known.
 
     Raises:
@@ -100,8 +106,8 @@ def find_calibration(
         return Calibration(UNKNOWN, assumed)
     if not found.certain:
         return Calibration(UNKNOWN, f"{assumed}; the motion does not determine it")
-    focals = [found.focal * max(size) * math.exp(spreads * found.spread) for spreads in (2, 0, -2)]
-    low, degrees, high = (round(2 * math.degrees(math.atan(size[1] / (2 * f)))) for f in focals)
+    focals = [found.focal * math.exp(spreads * found.spread) for spreads in (2, 0, -2)]
+    low, degrees, high = (round(2 * math.degrees(math.atan(1 / (2 * focal)))) for focal in focals)
     camera = Camera(intrinsics_from_field_of_view(degrees, *size).numpy())
     return Calibration(camera, f"estimated from the motion: a field of view of {degrees} degrees ({low} to {high})")
 

@@ -124,7 +124,7 @@ def _misfits(model: GLNet, pair: tf.Tensor) -> tf.Tensor:
     """Pixels by which the best rigid motion misses the flow of a pair, [C], under every candidate."""
     flow = model.flow_net(pair)[0][0]
     height, width = pair.shape[2:4]
-    degrees = [2 * math.degrees(math.atan(width / (2 * focal * max(height, width)))) for focal in FOCAL]
+    degrees = [2 * math.degrees(math.atan(1 / (2 * focal))) for focal in FOCAL]
     intrinsics = tf.stack([intrinsics_from_field_of_view(x, height, width) for x in degrees])
     forward, backward = (tf.repeat(x[tf.newaxis], len(FOCAL), axis=0) for x in tf.unstack(flow))
     return motion_from_flow(forward, backward, intrinsics).misfit

@@ -153,6 +153,8 @@ class Predictor:
             )
         if self._size is None or size is None:
             self._size = self.depth_size([width / height])
+            # Of other sizes none is needed soon, and each takes much memory.
+            self._refiners = {key: refiner for key, refiner in self._refiners.items() if key[1] == self._size}
         return _Frame(image, resize(image[np.newaxis], flow_size(self._size, self.refinement.flow_scale))[0])
 
     def _window(self, frames: Sequence[_Frame]) -> list[WindowPrediction]:

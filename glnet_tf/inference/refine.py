@@ -61,7 +61,6 @@ def predict_video(
         )
     if rows:
         metres.resume(rows[0].scale, [GroundPlane(*row.ground) for row in rows if row.ground])
-    predictor.intrinsics = calibration.intrinsics(frames.size)
     started, complete = time.monotonic(), True
     try:
         with progress_bar(frames.count, f"predicting {frames.name}", "frame", len(rows)) as bar:
@@ -96,6 +95,8 @@ def _predict_scene(
 ) -> Iterator[None]:
     """Writes the frames of a scene that are not there yet, one at a time."""
     first = next(frames)
+    # Of an own size, where that changes.
+    predictor.intrinsics = calibration.intrinsics((first.image.shape[0], first.image.shape[1]))
     path = first.name if first.scene else ""
     done = [row for row in results.rows.values() if row.path == path]
     pose = rescaled_motion(done[-1].predecessor().next_pose, 1 / done[-1].scale) if done else None

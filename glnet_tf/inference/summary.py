@@ -160,8 +160,9 @@ def _drawn(
             for output in ("depth", "flow"):
                 if f"{output}_colour" in outputs and output in drawn:
                     write_png(results.new_file(f"{output}_colour", row.name, ".png"), drawn[output])
-            if "video" in outputs and "moving" in drawn:
-                film.add(tile([[_shrunk(drawn[x]) for x in line] for line in (("frame", "depth"), ("flow", "moving"))]))
+            if "video" in outputs and "flow" in drawn:
+                shown = {"moving": drawn["frame"], **drawn}
+                film.add(tile([[_shrunk(shown[x]) for x in line] for line in (("frame", "depth"), ("flow", "moving"))]))
             if "depth_video" in outputs:
                 depths.add(np.round(np.minimum(frame.depth * row.depth_png_scale, MAX_PNG)).astype(np.uint16))
             if not outputs.isdisjoint(("cloud", "colmap")):

@@ -14,7 +14,7 @@ from glnet_tf.geometry.transform import (
     translation_of,
 )
 from glnet_tf.models.depth_net import START_DISPARITY
-from glnet_tf.structures import height_and_width, length
+from glnet_tf.structures import dimension, height_and_width
 
 layers = tf.keras.layers
 
@@ -118,7 +118,7 @@ class CameraNet(tf.keras.Model):
           [B, 6] axis-angle (radians) and translation (unit of the depth), and the raw parameters of K, [B, 4], or None.
         """
         grid = pixel_grid(*height_and_width(seen))
-        place = tf.broadcast_to(2 * grid / grid[-1, -1] - 1, [length(seen, 0), *height_and_width(seen), 2])
+        place = tf.broadcast_to(2 * grid / grid[-1, -1] - 1, [dimension(seen, 0), *height_and_width(seen), 2])
         # What a motion looks like depends on where: convolutions alone would not know (CoordConv, NeurIPS 2018; ours).
         x = tf.concat([seen, tf.cast(place, seen.dtype)], axis=-1)
         for convolution in self.convolutions:

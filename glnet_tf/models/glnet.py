@@ -20,7 +20,7 @@ from glnet_tf.models.camera_net import (
 )
 from glnet_tf.models.depth_net import DepthNet
 from glnet_tf.models.flow.flow_net import FLOW_NETS
-from glnet_tf.structures import FRAMES, Predictions, Snippet, height_and_width, length, merge, split
+from glnet_tf.structures import FRAMES, Predictions, Snippet, dimension, height_and_width, merge, split
 
 
 class GLNet(tf.keras.Model):
@@ -108,7 +108,7 @@ class GLNet(tf.keras.Model):
         """What CameraNet sees of the pairs in the order of time, [B, F - 1, H, W, C]."""
         if self.camera_sees_flow:
             # In hundredths of the width, so that it varies about one.
-            return tf.stop_gradient(flow[:, : images.shape[1] - 1]) * 100 / tf.cast(length(flow, 3), tf.float32)
+            return tf.stop_gradient(flow[:, : images.shape[1] - 1]) * 100 / tf.cast(dimension(flow, 3), tf.float32)
         return (tf.concat([images[:, :-1], images[:, 1:]], axis=-1) - 0.45) / 0.225
 
     def learned_intrinsics(self) -> tf.Tensor:

@@ -25,7 +25,7 @@ from glnet_tf.losses.objective import LossWeights, objectives
 from glnet_tf.models.glnet import both_ways
 from glnet_tf.models.levels import with_levels
 from glnet_tf.refinement.history import PATIENCE, History
-from glnet_tf.structures import LossReport, Predictions, Snippet, height_and_width, length, merge, split
+from glnet_tf.structures import LossReport, Predictions, Snippet, dimension, height_and_width, merge, split
 
 # Adam's decay of the mean gradient and of its square. EPSILON, in units of the objective per pixel, is the size below
 # which a gradient counts as none: without it noise would move what the images say nothing about.
@@ -120,7 +120,7 @@ def corrected_predictions(initial: Predictions, corrections: Corrections) -> Pre
         tf.matmul(rotation_from_axis_angle(corrections.motion[..., :3]), rotation_of(forward)),
         translation_of(forward) + length * corrections.motion[..., 3:],
     )
-    size = tf.cast(tf.stack([length(flow, 3), length(flow, 2)]), tf.float32)
+    size = tf.cast(tf.stack([dimension(flow, 3), dimension(flow, 2)]), tf.float32)
     focal, principal_point = focal_and_principal_point(initial.intrinsics)
     intrinsics = build_intrinsics(
         focal * tf.exp(corrections.camera[:, :1]), principal_point + corrections.camera[:, 1:] * size
@@ -172,7 +172,7 @@ def make_output_refinement(
             refined = corrected_predictions(initial, state.corrections)
             total, report = objectives(snippet, refined, weights, loss, found, planar=True)
             held = total + config.prior * prior(initial, refined, state.corrections)
-            pixels = tf.cast(length(snippet.images, 2) * length(snippet.images, 3), tf.float32)
+            pixels = tf.cast(dimension(snippet.images, 2) * dimension(snippet.images, 3), tf.float32)
             summed = tf.reduce_sum(held) * pixels
         gradients = tape.gradient(summed, state.corrections, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         finite = tf.math.is_finite(total)

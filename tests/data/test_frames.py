@@ -60,7 +60,7 @@ def test_a_folder_in_natural_order_without_what_is_damaged_or_of_another_size(tm
     frames = Frames(str(tmp_path))
     found = {frame.name: frame.image for frame in frames}
     assert list(found) == ["1", "2", "10"] and found["10"].mean() == 10 and frames.count == 5
-    assert len(frames.remarks) == 2 and "30.png" in frames.remarks[0] and "40: is 9x8" in frames.remarks[1]
+    assert "30.png" in frames.remarks[-2] and "40: not 7x6 as the first image: left out" in frames.remarks[-1]
     assert [frame.name for frame in Frames(str(tmp_path), Selection(max_frames=2))] == ["1", "2"]
 
 
@@ -84,7 +84,7 @@ def test_what_is_not_there_or_empty(tmp_path):
     with pytest.raises(DataError, match="no such file"):
         Frames(str(tmp_path / "missing.mp4") + "x")
     (tmp_path / "broken.mp4").write_bytes(b"nothing")
-    with pytest.raises(DataError, match="not a video"):
+    with pytest.raises(DataError, match="is no image or video that can be read"):
         Frames(str(tmp_path / "broken.mp4"))
     (tmp_path / "one.png").write_bytes(b"nothing")
     with pytest.raises(DataError, match=r"one\.png: cannot be decoded"):
@@ -146,7 +146,7 @@ def test_a_hole_in_a_video_ends_a_scene_and_other_steps_do_not(tmp_path):
     np.testing.assert_allclose([frame.time for frame in found], [0.0, *np.cumsum(steps)], atol=2e-3)
     assert [frame.scene for frame in found] == [0] * 7 + [1] * 3
     assert [frame.name for frame in found[5:9]] == ["000005", "000006", "000013", "000014"]
-    assert frames.remarks == ["6 frames before 000013 (1.40 s) are missing"]
+    assert frames.remarks == ["no frame for 0.70 s before 000013 (1.40 s): another path begins"]
 
 
 def test_a_part_of_a_video_is_chosen(tmp_path):

@@ -39,7 +39,7 @@ class VideoNote(NamedTuple):
       fps: frames per second; 0 if unknown.
       width, height: of the video, pixels.
       shrunk_width, shrunk_height: of the extracted frames, pixels.
-      holes: where frames are missing; the numbers of those behind leave them out, so that no snippet reaches across.
+      holes: where frames do not follow each other; the numbers leave one out there, so that no snippet reaches across.
     """
 
     frames: int
@@ -53,11 +53,10 @@ class VideoNote(NamedTuple):
 
     def shortage(self) -> str:
         """Returns how much of the video is missing; empty if it is whole."""
-        if self.holes:
-            return f"frames are missing: {', '.join(self.holes)}; no snippet reaches across"
-        if self.frames + 1 >= self.declared * (1 - HEADER_TOLERANCE):
-            return ""
-        return f"ends after {self.frames} of {self.declared} frames; the rest is damaged or was never written"
+        found = [f"{', '.join(self.holes)}: no snippet reaches across"] if self.holes else []
+        if self.frames + 1 < self.declared * (1 - HEADER_TOLERANCE):
+            found.append(f"{self.frames} of {self.declared} frames can be read; the others are damaged or missing")
+        return "; ".join(found)
 
 
 class VideoSource(SceneSource):
@@ -171,7 +170,7 @@ def _remove_abandoned(folder: Path) -> None:
 
 
 def _write_frames(file: Path, folder: Path) -> VideoNote:
-    frames = number = 0
+    frames = number = other = 0
     size, shrunk, holes = (0, 0), (0, 0), []
     with Video(file) as video:
         for frame in tqdm(video, f"extracting {file.name}", video.count or None, leave=False, unit="frame"):
@@ -180,16 +179,22 @@ def _write_frames(file: Path, folder: Path) -> VideoNote:
                 size = image.shape[1], image.shape[0]
                 scale = min(MAX_SIDE / max(size), 1.0)
                 shrunk = max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)
+            if image.shape[1::-1] != size:
+                other, number = other + 1, number + 1
+                continue
             if image.shape[1::-1] != shrunk:
                 image = cv2.resize(image, shrunk, interpolation=cv2.INTER_AREA)
             content = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
             if not frames:
                 check_space(folder, video.count * len(content))
-            if frame.missing:
-                holes.append(f"{frame.missing} before {frame.time:.2f} s")
-            number += frame.missing
+            if frame.gap:
+                holes.append(f"{frame.gap} before {frame.time:.2f} s")
+            # A number that is left out is a gap for those that read the folder.
+            number += max(frame.missing, 1) if frame.gap else 0
             write_bytes(folder / f"{number:06d}.jpg", content)
             number, frames = number + 1, frames + 1
+    if other:
+        holes.append(f"{other} frames are not {size[0]}x{size[1]} as the first one")
     if not frames:
         raise DataError(f"{file}: not one frame can be decoded: expected a complete video; convert or copy it again")
     return VideoNote(frames, video.count, video.fps, *size, *shrunk, holes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -28,6 +29,9 @@ ORIENTATION = 0x0112
 ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
 # A number in a name.
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
+# A date and a time of day in a name: 20261127_093015.
+CLOCK = re.compile(r"(?<!\d)((?:19|20)\d\d)(\d\d)(\d\d)[-_ T]?(\d\d)(\d\d)(\d\d)(?!\d)")
+MAX_CLOCK_STEPS = 5
 
 
 def read_image(file: Path) -> np.ndarray:
@@ -147,11 +151,32 @@ def frame_name(file: str) -> str:
     return re.sub(r"\.[^\W\d]\w*$", "", Path(file).stem)
 
 
+def times_of(stems: Sequence[str]) -> list[float] | None:
+    """Returns the times that names tell, seconds: 12.25 is one, and 20261127_093015; None unless they rise."""
+    found = [float(stem) if "." in stem and NUMBER.fullmatch(stem) else _clock(stem) for stem in stems]
+    times = [time for time in found if time is not None]
+    return times if len(times) == len(found) and all(a < b for a, b in zip(times, times[1:])) else None
+
+
+def _clock(stem: str) -> float | None:
+    """Seconds since 1970 of the date and time of day in a name, as cameras and telephones write them."""
+    match = CLOCK.search(stem)
+    if match is None:
+        return None
+    year, month, day, hour, minute, second = map(int, match.groups())
+    try:
+        moment = datetime.datetime(year, month, day, hour, minute, second, tzinfo=datetime.timezone.utc)
+    except ValueError:
+        return None
+    return moment.timestamp()
+
+
 def uninterrupted_runs(files: Sequence[str], readable: np.ndarray) -> np.ndarray:
     """Returns the number of the run of consecutive frames that each file belongs to.
 
     A frame that cannot be read ends a run. So does a gap in the numbering when the names differ in one number only: a
-    step that differs from the scene's typical (median) one by half of it or more.
+    step that differs from the scene's typical (median) one by half of it or more. The steps of a clock in the names
+    vary: there a gap is one of more than MAX_CLOCK_STEPS typical ones.
 
     Args:
       files: [F] paths in temporal order.
@@ -161,6 +186,11 @@ def uninterrupted_runs(files: Sequence[str], readable: np.ndarray) -> np.ndarray
       [F] int64, non-decreasing.
     """
     breaks = ~readable
+    clocks = [_clock(Path(file).stem) for file in files]
+    if len(files) > 1 and None not in clocks and len(set(clocks)) > 1:
+        steps = np.diff(np.array(clocks, float))
+        breaks[1:] |= steps > MAX_CLOCK_STEPS * max(float(np.median(steps)), 1.0)
+        return np.cumsum(breaks)
     parts = [re.split(f"({NUMBER.pattern})", Path(file).stem) for file in files]
     if len(files) > 1 and len({len(part) for part in parts}) == 1:
         differing = [column for column in zip(*parts) if len(set(column)) > 1]

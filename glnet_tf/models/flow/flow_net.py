@@ -12,7 +12,7 @@ from glnet_tf.models.encoders.build import build_encoder
 from glnet_tf.models.flow.cost_volume import ComparingFlowNet, cost_volume, expected_displacement, standardised
 from glnet_tf.models.flow.pwc import PwcFlowNet
 from glnet_tf.models.flow.variational import normalised, refined_flow
-from glnet_tf.structures import SCALES, frame_pairs, height_and_width, length, merge, split
+from glnet_tf.structures import SCALES, dimension, frame_pairs, height_and_width, merge, split
 
 # The decoders speak in tenths of the image's width, so that their outputs stay near one at every level.
 FLOW_UNIT = 0.1
@@ -110,7 +110,7 @@ class MatchingFlowNet(ComparingFlowNet):
 
 def _unit(flow: tf.Tensor) -> tf.Tensor:
     """The length in pixels that the decoders call one, for a flow [N, h, w, 2]."""
-    return FLOW_UNIT * tf.cast(length(flow, 2), tf.float32)
+    return FLOW_UNIT * tf.cast(dimension(flow, 2), tf.float32)
 
 
 def _in_pixels(raw: tf.Tensor) -> tf.Tensor:
