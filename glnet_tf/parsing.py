@@ -96,7 +96,7 @@ def _kind(value: Any) -> str:
 
 def is_inside(name: str) -> bool:
     """Returns whether a name, which may have parts as in SCENE/FRAME, leads to a place inside of a folder."""
-    return "\0" not in name and "\\" not in name and not {"", ".", ".."} & set(name.split("/"))
+    return "\0" not in name and not {"", ".", ".."} & set(name.split("/"))
 
 
 class ArrayHead(NamedTuple):

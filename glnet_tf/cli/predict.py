@@ -189,7 +189,7 @@ def predict(predictor: Predictor, weights: str, frames: Frames, folder: Path) ->
     }
     with ResultFolder(folder, settings) as results:
         note = folder / "prediction.json"
-        if note.exists() and read_json(note)["complete"]:
+        if note.exists() and read_json(note, "the notes of a prediction", {"complete": bool})["complete"]:
             print(f"{folder}: there already")
             return True
         metres = Metres(flags.FLAGS.scale, flags.FLAGS.camera_height, flags.FLAGS.speed / frames.fps)

@@ -21,12 +21,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 
 from glnet_tf.data.datasets.folder import DEPTH_SCALE
 from glnet_tf.data.files.arrays import read_depth_png, read_flo, write_depth_png, write_flo, write_kitti_flow
-from glnet_tf.data.files.images import read_image
+from glnet_tf.data.files.images import read_grey, read_image
 from glnet_tf.errors import DataError
 from glnet_tf.files import (
     SETTINGS,
@@ -42,6 +41,7 @@ from glnet_tf.files import (
     write_npz,
 )
 from glnet_tf.inference.source_prediction import Errors, Histories, Predecessor
+from glnet_tf.parsing import is_inside
 from glnet_tf.structures import FramePrediction, pose_after
 from glnet_tf.visualization.pictures import write_jpeg, write_png
 
@@ -49,6 +49,21 @@ ROWS = "frames.jsonl"
 MAX_PNG, MAX_KITTI_FLOW = 65535, 511.9
 # The farthest depth that the 16-bit PNG of a video up to scale holds, in medians of its first frame.
 MAX_PNG_DEPTH = 16.0
+ROW = {
+    "name": str,
+    "path": str,
+    "pose": [[float]],
+    "motion": ([[float]], None),
+    "intrinsics": [[float]],
+    "depth_png_scale": float,
+    "time": (float, None),
+    "reason": str,
+    "scale": float,
+    "ground": ([float], None),
+    "errors": {str: {str: float}},
+    "pft": {str: [float]},
+    "oft": {str: [float]},
+}
 
 
 class FrameRow(NamedTuple):
@@ -116,21 +131,24 @@ class ResultFolder(contextlib.AbstractContextManager):
             # A start that failed before its first result leaves no more than these two.
             begun = any(file.name not in (".lock", SETTINGS) for file in folder.iterdir())
             if begun and note.exists():
-                check_settings(note, read_json(note), settings, flag)
+                check_settings(note, read_json(note, "the settings of these results", dict), settings, flag)
             write_json(note, settings)
-            self.rows = {row.name: row for row in map(self._row, read_json_lines(folder / ROWS))}
+            self.rows = {row.name: row for row in map(self._row, read_json_lines(folder / ROWS, ROW))}
             failed.pop_all()
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._lock.close()
 
-    def _row(self, line: Any) -> FrameRow:
-        try:
-            return FrameRow(**line)
-        except TypeError:
+    def _row(self, line: dict[str, Any]) -> FrameRow:
+        row = FrameRow(**{name: line[name] for name in ROW})
+        lengths = [[*map(len, matrix)] for matrix in (row.pose, row.motion or row.pose, row.intrinsics)]
+        whole = lengths == [[4] * 4, [4] * 4, [3] * 3] and len(row.ground or range(3)) == 3
+        whole = whole and min(row.depth_png_scale, row.scale) > 0
+        if not (whole and is_inside(row.name) and is_inside(row.path or row.name)):
             raise DataError(
-                f"{self.folder / ROWS}: {str(line)[:80]}: expected a frame's fields; restore the file"
-            ) from None
+                f"{self.folder / ROWS}: {row.name[:80]!r}: expected a frame's name, pose, K and scale; remove its line"
+            )
+        return row
 
     def add(
         self,
@@ -189,7 +207,7 @@ class ResultFolder(contextlib.AbstractContextManager):
             disparity=1 / read_array(depth, "depth"),
             confidence=read_array(depth, "confidence"),
             flow=read_flo(flow)[0] if flow.exists() else None,
-            moving=cv2.imread(str(moving), cv2.IMREAD_GRAYSCALE) > 0 if moving.exists() else None,
+            moving=read_grey(moving) > 0 if moving.exists() else None,
             motion=None if row.motion is None else np.array(row.motion),
             pose=np.array(row.pose),
             intrinsics=np.array(row.intrinsics),
