@@ -31,6 +31,7 @@ ADVICE = (
 )
 # glibc's numbers, and: no block by itself, nothing given back, one pool for all threads.
 MALLOC = {"M_MMAP_MAX": (-4, 0), "M_TRIM_THRESHOLD": (-1, 2**31 - 1), "M_ARENA_MAX": (-8, 1)}
+OFFLINE = "GLNET_OFFLINE"  # see models.encoders.pretrained
 NO_MEMORY = "Operation received an exception:Status: 1,"  # oneDNN's number for want of memory
 DEFINE: dict[type, Callable[..., Any]] = {
     str: flags.DEFINE_string,
@@ -173,11 +174,17 @@ def run(main: Callable[[], int | None], doc: str = "", first: Sequence[str] = ()
     """
     app.define_help_flags()
     flags.DEFINE_float("max_memory", 0.0, "gigabytes that the tool may take; 0: whatever there is", lower_bound=0.0)
+    flags.DEFINE_boolean("offline", False, "never download weights (Keras has some for resnet50)")
     if first and {"--help", "-help", "-h"} & set(sys.argv[1:]):
         print(first_flags(doc, first))
         sys.exit(0)
     try:
-        rest = flags.FLAGS(sys.argv)
+        try:
+            rest = flags.FLAGS(sys.argv)
+        except ValueError as error:  # --noflip=3, or a flagfile that is no text
+            raise ConfigError(f"{error}: expected --NAME=VALUE, also in flagfiles of UTF-8; see --help") from None
+        if flags.FLAGS.offline:
+            os.environ[OFFLINE] = "1"
         if flags.FLAGS.max_memory:
             limit_memory(flags.FLAGS.max_memory)
         keep_memory()

