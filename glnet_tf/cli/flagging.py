@@ -164,6 +164,20 @@ def stop_as_by_ctrl_c() -> Stop:
     return stop
 
 
+def parse(arguments: Sequence[str]) -> list[str]:
+    """Sets the flags from a command line, and returns what is no flag in it, its first word before.
+
+    Raises:
+      ConfigError, flags.Error: it, or a flagfile in it, is not made of flags.
+    """
+    try:
+        return flags.FLAGS(list(arguments))
+    # --noflip=3, a flagfile that is no text, or one that names itself.
+    except (ValueError, RecursionError) as error:
+        where = " ".join(word for word in arguments if "flagfile" in word) or "flags"
+        raise ConfigError(f"{where}: {error}: expected --NAME=VALUE, a flagfile in UTF-8; see --help") from None
+
+
 def run(main: Callable[[], int | None], doc: str = "", first: Sequence[str] = ()) -> None:
     """Parses the command line and runs a command; what a user can mend ends it with one line and exit code 2.
 
@@ -179,10 +193,7 @@ def run(main: Callable[[], int | None], doc: str = "", first: Sequence[str] = ()
         print(first_flags(doc, first))
         sys.exit(0)
     try:
-        try:
-            rest = flags.FLAGS(sys.argv)
-        except ValueError as error:  # --noflip=3, or a flagfile that is no text
-            raise ConfigError(f"{error}: expected --NAME=VALUE, also in flagfiles of UTF-8; see --help") from None
+        rest = parse(sys.argv)
         if flags.FLAGS.offline:
             os.environ[OFFLINE] = "1"
         if flags.FLAGS.max_memory:

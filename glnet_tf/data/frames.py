@@ -94,6 +94,10 @@ class Frames:
         self.size: tuple[int, int] | None = None
         self._selection = selection
         path = Path(place)
+        try:
+            path.exists()
+        except OSError as error:  # a name that is too long
+            raise DataError(f"{place[:200]}: {error.strerror}: expected a file or folder; correct --input") from None
         self.live = place.isdigit() and not path.exists()
         if self.live:
             self.name = f"camera{place}"

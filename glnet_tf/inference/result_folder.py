@@ -141,8 +141,9 @@ class ResultFolder(contextlib.AbstractContextManager):
 
     def _row(self, line: dict[str, Any]) -> FrameRow:
         row = FrameRow(**{name: line[name] for name in ROW})
-        lengths = [[*map(len, matrix)] for matrix in (row.pose, row.motion or row.pose, row.intrinsics)]
-        whole = lengths == [[4] * 4, [4] * 4, [3] * 3] and len(row.ground or range(3)) == 3
+        motion, ground = row.pose if row.motion is None else row.motion, [0.0] * 3 if row.ground is None else row.ground
+        lengths = [[*map(len, matrix)] for matrix in (row.pose, motion, row.intrinsics, [ground])]
+        whole = lengths == [[4] * 4, [4] * 4, [3] * 3, [3]]
         whole = whole and min(row.depth_png_scale, row.scale) > 0
         if not (whole and is_inside(row.name) and is_inside(row.path or row.name)):
             raise DataError(

@@ -195,7 +195,7 @@ def test_a_folder_of_something_else_is_refused(scenes, out):
     with pytest.raises(ConfigError, match=r"--dataset=street: expected data sets of image files"):
         prepare(settings("", dataset="street", street=StreetConfig(street_frames=3, streets=1)), out.with_name("new"))
     (out / "manifest.json").write_text("[]")
-    with pytest.raises(DataError, match=r"manifest.json: is damaged: .*remove"):
+    with pytest.raises(DataError, match=r"manifest.json: is damaged .*remove"):
         prepare(settings(scenes), out)
 
 

@@ -113,7 +113,8 @@ def read_image(file: Path) -> np.ndarray:
     """
     deep = _deep_image(file)
     if deep is not None:
-        return as_rgb(_stretched(deep))
+        with _told(file):
+            return as_rgb(_stretched(deep))
     with opened(file) as image:
         return np.array(ImageOps.exif_transpose(image).convert("RGB"))
 

@@ -57,7 +57,9 @@ class Video(contextlib.AbstractContextManager):
         try:
             self._container = av.open(str(file), metadata_errors="ignore")
             self._stream = self._container.streams.video[0]
-        except (av.FFmpegError, OSError, IndexError, ValueError) as error:
+            width, height = self._stream.width or 1, self._stream.height or 1  # 0: not known yet
+        # The last one if nobody knows its codec.
+        except (av.FFmpegError, OSError, IndexError, ValueError, AttributeError) as error:
             raise DataError(
                 f"{file}: is not a video that can be read ({_reason(error)}): expected a complete video file; copy it "
                 "again, or convert it, e.g. with ffmpeg"
@@ -69,7 +71,6 @@ class Video(contextlib.AbstractContextManager):
             self.count = round(float(self._stream.duration * self._stream.time_base) * self.fps)
         self.damaged = 0
         self._aspect = float(self._stream.sample_aspect_ratio or 1)
-        width, height = self._stream.width or 1, self._stream.height or 1  # 0: not known yet
         try:
             check_size((max(round(width * self._aspect), 1), height))
         except DataError as error:

@@ -151,7 +151,10 @@ def _open_manifest(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
     manifest = read_json(file, "the manifest of a preparation", MANIFEST)
     found, entries = manifest["settings"], [entry for s in manifest["scenes"].values() for entry in s["frames"]]
     # Files of these names are written and removed.
-    if not all("left_out" in entry or OUTPUT.fullmatch(entry.get("output", "")) for entry in entries):
+    named = (entry.get("output", "000000.jpg") for entry in entries)
+    if not all(len({"output", "left_out"} & set(entry)) == 1 for entry in entries) or not all(
+        isinstance(name, str) and OUTPUT.fullmatch(name) for name in named
+    ):
         raise DataError(f"{file}: is damaged: expected the manifest of a preparation; remove {folder}")
     if entries and found != settings and any(folder.glob("*/*.jpg")):
         check_settings(file, found, settings)

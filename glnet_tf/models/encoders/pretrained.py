@@ -101,7 +101,7 @@ def lite0_checkpoint() -> str:
 
 def _downloaded_resnet50() -> tf.keras.Model:
     """Keras's ResNet-50 without top, from Keras's cache or server."""
-    cache = os.path.join(os.environ.get("KERAS_HOME", os.path.expanduser("~/.keras")), "models", RESNET50_FILE)
+    cache = os.path.join(os.path.expanduser("~"), ".keras", "models", RESNET50_FILE)
     if not os.path.exists(cache):
         if os.environ.get("GLNET_OFFLINE"):
             raise ConfigError(

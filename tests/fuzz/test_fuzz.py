@@ -1,0 +1,122 @@
+"""Whatever bytes a file has: it is read, or refused in one line that names it, within 2 s and 300 MB.
+
+GLNET_FUZZ=N makes N inputs of every reader (500: about 22,000, ten minutes); GLNET_FUZZ_KEEP names a folder for those
+that do neither.
+"""
+
+from __future__ import annotations
+
+import collections
+import os
+import select
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import pytest
+from child import send
+from crafted import crafted
+from damage import damaged
+from readers import readers
+
+EXAMPLES = int(os.environ.get("GLNET_FUZZ", "20"))
+# Of any single input, on a machine that is busy with other things as well.
+PATIENCE = 60.0
+HERE = Path(__file__).resolve().parent
+READERS = readers()
+
+
+class Child:
+    """A process that reads files, and is replaced where one has ended it, or keeps it for ever."""
+
+    def __init__(self) -> None:
+        self.start()
+
+    def start(self) -> None:
+        path = os.pathsep.join([str(HERE), str(HERE.parent / "helpers"), *sys.path])
+        self._process = subprocess.Popen(
+            [sys.executable, str(HERE / "child.py")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        )
+        assert self._answer().split() == list(READERS)
+
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def outcome(self, name: str, content: bytes) -> str:
+        """See child.outcome; also that the process hung, or died."""
+        send(self._process.stdin, name.encode() + b"\n" + content)
+        found = self._answer()
+        if found in ("hung", ""):
+            if not found:
+                found = f"died with {self._process.wait()}"
+            self.stop()
+            self.start()
+        return found
+
+    def _answer(self) -> str:
+        stream = self._process.stdout
+        if not select.select([stream], [], [], PATIENCE)[0]:
+            return "hung"
+        head = stream.read(8)
+        return stream.read(struct.unpack("<q", head)[0]).decode() if len(head) == 8 else ""
+
+
+@pytest.fixture(scope="module")
+def child():
+    child = Child()
+    yield child
+    child.stop()
+
+
+def judge(child: Child, name: str, contents: list[bytes], note) -> None:
+    counts, wrong = collections.Counter(), []
+    for number, content in enumerate(contents):
+        found = child.outcome(name, content)
+        kind = found if found in ("parsed", "error") else "anything else"
+        counts[kind] += 1
+        if kind == "anything else":
+            wrong.append(f"{number}: {found}: {len(content)} bytes {content[:60]!r}")
+            if "GLNET_FUZZ_KEEP" in os.environ:
+                Path(os.environ["GLNET_FUZZ_KEEP"], f"{name}-{number}").write_bytes(content)
+    note("counts", dict(counts))
+    with open(os.environ.get("GLNET_FUZZ_COUNTS", os.devnull), "a") as log:
+        log.write(f"{name} {counts['parsed']} {counts['error']} {counts['anything else']}\n")
+    assert not wrong, "\n".join(wrong[:20])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", READERS)
+def test_intact_files_are_parsed(child, name):
+    assert [child.outcome(name, seed.wrap(seed.content)) for seed in READERS[name].seeds] == ["parsed"] * len(
+        READERS[name].seeds
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", READERS)
+def test_damaged_files_are_parsed_or_named(child, name, record_property):
+    seeds = READERS[name].seeds
+    first = zlib.crc32(name.encode())
+    contents = []
+    for number in range(EXAMPLES):
+        seed = seeds[number % len(seeds)]
+        contents.append(seed.wrap(damaged(seed.content, [other.content for other in seeds], first + number)))
+    judge(child, name, contents, record_property)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", crafted())
+def test_crafted_files_are_parsed_or_named(child, name, record_property):
+    judge(child, name, crafted()[name], record_property)
+
+
+@pytest.mark.slow
+def test_what_goes_wrong_is_seen(child):
+    assert child.outcome("no such reader", b"") == "died with 1"
+    assert child.outcome("camera", READERS["camera"].seeds[0].content) == "parsed"
