@@ -26,8 +26,8 @@ FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM")
 # Images of 16 bits whose values use fewer, as those of many cameras, are stretched from the next of these.
 USED_BITS = (10, 12, 14, 16)
 MAX_VALUE = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0}
-# Of what a header may declare: cameras have up to 108 million pixels.
-MAX_SIDE, MAX_PIXELS = 2**15, 2**27
+# Of what a header may declare: twice the pixels of an 8K frame, which take 270 MB when they are decoded.
+MAX_SIDE, MAX_PIXELS = 2**15, 2**26
 PNG_HEAD = 33  # bytes, up to its first chunk's end
 EXPECTED = f"a whole image ({', '.join(IMAGE_SUFFIXES)})"
 ORIENTATION = 0x0112
