@@ -46,6 +46,7 @@ from glnet_tf.evaluation.predicted_files import read_depth, read_flow
 from glnet_tf.files import read_array, read_json_lines
 from glnet_tf.inference.calibration import _exif_focal_length
 from glnet_tf.inference.result_folder import FrameRow, ResultFolder
+from glnet_tf.models.encoders.pretrained import _resnet50_from_file
 from glnet_tf.models.encoders.torch_weights import read_torch_state_dict
 from glnet_tf.training import weights
 from glnet_tf.training.checkpoints import Architecture, read_architecture
@@ -224,6 +225,22 @@ def one_array_of_weights(array: bytes) -> bytes:
     return zipped(architecture=letters(json.dumps(ARCHITECTURE).encode()), licence=letters(b""), **arrays)
 
 
+@cache
+def tiny_keras() -> tf.keras.Model:
+    return tf.keras.Sequential([tf.keras.layers.Dense(2, input_shape=(3,), name="dense")])
+
+
+def read_keras(file: Path) -> Any:
+    with mock.patch.object(tf.keras.applications, "ResNet50", lambda **_: tiny_keras()):
+        return _resnet50_from_file(str(file))
+
+
+def keras_file() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        tiny_keras().save_weights(f"{folder}/a.h5")
+        return Path(folder, "a.h5").read_bytes()
+
+
 def read_sums(file: Path) -> Any:
     with mock.patch.object(weights, "SHIPPED", file.parent):
         return weights.shipped()
@@ -328,6 +345,7 @@ def readers() -> dict[str, Reader]:
                 Seed(npy(np.ones((2, 3), np.float16)), one_array_of_weights),
             ],
         ),
+        "keras": Reader("a.h5", read_keras, [Seed(keras_file())]),
         "sums": Reader("SHA256SUMS", read_sums, [Seed(b"0123456789abcdef" * 4 + b"  a.npz\n")]),
         "architecture": Reader("architecture.json", lambda file: read_architecture(file.parent), [text(ARCHITECTURE)]),
         "index": Reader("index.json", read_records, [text(INDEX)]),

@@ -19,6 +19,7 @@ ARRAYS = {
     "bn.num_batches_tracked": np.array(7, np.int64),
 }
 NUMBERS = np.arange(12, dtype=np.float32)
+MAGIC = pickled(0x1950A86A20F9469CFC6C) + pickled(1001)
 
 
 def write(tmp_path, content: bytes) -> str:
@@ -202,16 +203,17 @@ def test_little_that_would_cost_much_is_refused(tmp_path, content, words, legacy
 
 
 @pytest.mark.parametrize(
-    "content",
+    ("content", "words"),
     [
-        b"\x80\x02N" + b"\x85" * 50_000 + b".",  # compared with the magic number
-        pickled(0x1950A86A20F9469CFC6C) + pickled(1001) + pickled([1]),
-        pickled(0x1950A86A20F9469CFC6C) + pickled(1001) + pickled({"little_endian": True}) + pickled({}) + pickled([1]),
-        pickled(0x1950A86A20F9469CFC6C) + pickled(1001) + pickled({"little_endian": True}) + pickled({}) + pickled({}),
+        (b"\x80\x02N" + b"\x85" * 50_000 + b".", "magic number"),
+        (pickled([0x1950A86A20F9469CFC6C]), "magic number"),
+        (MAGIC + pickled([1]), "big-endian"),
+        (MAGIC + pickled({"little_endian": True}) + pickled({}) + pickled([1]), "storages"),
+        (MAGIC + pickled({"little_endian": True}) + pickled({}) + pickled({}), "storages"),
     ],
 )
-def test_what_an_old_file_begins_with_is_of_its_type(tmp_path, content):
-    refuse(write(tmp_path, content))
+def test_what_an_old_file_begins_with_is_of_its_type(tmp_path, content, words):
+    refuse(write(tmp_path, content), words)
 
 
 def test_a_storage_declared_twice_differently_is_refused(tmp_path):
