@@ -146,6 +146,12 @@ class EvaluationConfig(Checked):
         "folder with anyone's predictions instead of a run's, named as the frames: depth SCENE/FRAME.npz or 16-bit PNG "
         "(metres times 256), flow .flo, .npz or KITTI's PNG, odometry SCENE.txt (KITTI or TUM)",
     )
+    truth: str = setting(
+        "",
+        "a trajectory (TUM, KITTI), COLMAP's text model or a result folder with which --predictions=, another such, is "
+        "compared, instead of a data set",
+    )
+    tolerance: float = setting(0.02, "seconds by which the times of poses that are compared may differ", low=0.0)
     scaling: str = setting(
         "median",
         "scale of the predicted depth: median (of each image, by the truth), set (one for all images), none (metres)",

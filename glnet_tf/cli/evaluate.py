@@ -6,12 +6,16 @@ import csv
 import dataclasses
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags
 
 from glnet_tf.cli.flagging import check_data, chosen_model, config_from_flags, define, define_model
 from glnet_tf.config import REFINEMENT_LOSS, DataConfig, EvaluationConfig, LossConfig, RefinementConfig
 from glnet_tf.errors import ConfigError
+
+if TYPE_CHECKING:
+    from glnet_tf.evaluation.protocols import Report
 
 define(DataConfig, EvaluationConfig, REFINEMENT_LOSS, RefinementConfig)
 define_model()
@@ -24,6 +28,7 @@ FIRST = (
     "weights",
     "run_dir",
     "predictions",
+    "truth",
     "dataset",
     "data_dir",
     "split",
@@ -38,18 +43,38 @@ FIRST = (
 
 def main() -> None:
     data, config = config_from_flags(DataConfig), config_from_flags(EvaluationConfig)
-    check_data(data)
-    weights = "" if config.predictions else chosen_model()
     if config.predictions and (flags.FLAGS.run_dir or flags.FLAGS.weights):
         raise ConfigError(f"--predictions={config.predictions}: expected no --run_dir and no --weights beside it")
+    for place in filter(None, (config.predictions, config.truth)):
+        if not Path(place).exists():
+            raise ConfigError(f"{place}: no such file or folder; correct --predictions or --truth")
+    if not config.truth:
+        check_data(data)
+    weights = "" if config.predictions or config.truth else chosen_model()
     # TensorFlow takes seconds to import: only once the flags are known to be right.
+    from glnet_tf.evaluation.tracks import compare_tracks
+    from glnet_tf.files import write_bytes, write_json
+    from glnet_tf.metrics.trajectory import aligned_trajectory
+    from glnet_tf.visualization.plots import write_trajectory_plot
+
+    report = compare_tracks(config) if config.truth else evaluate_source(data, config, weights)
+    print(table(report.protocol, report.metrics))
+    if config.output:
+        output = Path(config.output)
+        write_json(output, {"protocol": report.protocol, "metrics": report.metrics})
+        write_bytes(output.with_suffix(".csv"), csv_table(report.protocol, report.metrics).encode())
+        if report.trajectories:
+            true, ours = report.trajectories["truth"], report.trajectories["prediction"]
+            ours = aligned_trajectory(true, ours, config.alignment)
+            write_trajectory_plot(output.with_suffix(".png"), {"truth": true, "prediction": ours})
+
+
+def evaluate_source(data: DataConfig, config: EvaluationConfig, weights: str) -> Report:
+    """Returns how good a model's predictions, or those in files, are on a data set."""
     from glnet_tf.data.datasets.kitti import eigen_labels
     from glnet_tf.data.sources import open_source
     from glnet_tf.evaluation.protocols import evaluate
-    from glnet_tf.files import write_bytes, write_json
     from glnet_tf.inference.predictor import Predictor
-    from glnet_tf.metrics.trajectory import aligned_trajectory
-    from glnet_tf.visualization.plots import write_trajectory_plot
 
     eigen = data.dataset == "kitti_raw" and data.split == "eigen"
     if data.holdout_frames:
@@ -65,15 +90,7 @@ def main() -> None:
     report = evaluate(source, indices, config, data, model)
     if weights:
         report.protocol.update(weights=weights, refined=refinement.refine)
-    print(table(report.protocol, report.metrics))
-    if config.output:
-        output = Path(config.output)
-        write_json(output, {"protocol": report.protocol, "metrics": report.metrics})
-        write_bytes(output.with_suffix(".csv"), csv_table(report.protocol, report.metrics).encode())
-        if report.trajectories:
-            true, ours = report.trajectories["truth"], report.trajectories["prediction"]
-            ours = aligned_trajectory(true, ours, config.alignment)
-            write_trajectory_plot(output.with_suffix(".png"), {"truth": true, "prediction": ours})
+    return report
 
 
 def table(protocol: dict, metrics: dict) -> str:

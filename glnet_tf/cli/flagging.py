@@ -17,6 +17,7 @@ from absl import app, flags
 
 from glnet_tf.config import DataConfig
 from glnet_tf.errors import ConfigError, GLNetError
+from glnet_tf.inference.outputs import DEFAULT_OUTPUTS, OF_ALL, OF_FRAMES
 
 if TYPE_CHECKING:
     from glnet_tf.training.checkpoints import Architecture
@@ -59,6 +60,15 @@ def define_model(default: str = "") -> None:
         "weights",
         default,
         "instead of --run_dir: street-lite or kitti-lite, which ship, or a file of tools/export.py --format=weights",
+    )
+
+
+def define_outputs() -> None:
+    """Defines the flag that says what is written."""
+    flags.DEFINE_list(
+        "outputs",
+        ",".join(DEFAULT_OUTPUTS),
+        f"what is written, and what that is made from: some of {', '.join((*OF_FRAMES, *OF_ALL))}; or all",
     )
 
 

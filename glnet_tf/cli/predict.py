@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import math
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 from absl import flags
 
-from glnet_tf.cli.flagging import chosen_model, config_from_flags, define, define_model, stop_as_by_ctrl_c
+from glnet_tf.cli.flagging import (
+    chosen_model,
+    config_from_flags,
+    define,
+    define_model,
+    define_outputs,
+    stop_as_by_ctrl_c,
+)
 from glnet_tf.config import REFINEMENT_LOSS, LossConfig, RefinementConfig
-from glnet_tf.errors import ConfigError, GLNetError
+from glnet_tf.errors import ConfigError, DataError, GLNetError
 from glnet_tf.files import SETTINGS, check_own_folder
+from glnet_tf.inference.outputs import outputs_of
 from glnet_tf.progress import shard_of
 
 if TYPE_CHECKING:
@@ -21,6 +33,7 @@ if TYPE_CHECKING:
 
 define(REFINEMENT_LOSS, RefinementConfig)
 define_model("kitti-lite")
+define_outputs()
 flags.FLAGS.set_default("refine", "fusion")
 flags.FLAGS.set_default("window", 8)
 flags.DEFINE_string(
@@ -67,8 +80,11 @@ flags.DEFINE_float(
     "metres from the road to the camera, which make all lengths metres; 0: unknown",
     lower_bound=0.0,
 )
-flags.DEFINE_float(
-    "speed", 0.0, "metres a second in the first frames, which make all lengths metres; 0: unknown", lower_bound=0.0
+flags.DEFINE_string(
+    "speed",
+    "",
+    "metres a second in the first frames, which make all lengths metres: a number, or a text file with a row `t v` for "
+    "every time, seconds into the video; empty: unknown",
 )
 
 # Which frames of an input, see data.frames.Selection.
@@ -89,6 +105,7 @@ FIRST = (
     "target_parallax",
     "window",
     "cloud_confidence",
+    "outputs",
     "output_size",
     "shard",
 )
@@ -98,6 +115,8 @@ def main() -> int:
     for name in ("input", "output_dir"):
         if not flags.FLAGS[name].value:
             raise ConfigError(f"--{name}=: expected a path")
+    outputs_of(flags.FLAGS.outputs)
+    read_speed(flags.FLAGS.speed)
     weights = chosen_model()
     if sum(bool(flags.FLAGS[name].value) for name in ("scale", "camera_height", "speed")) > 1:
         raise ConfigError("--scale, --camera_height, --speed: expected one of them; each says what a metre is")
@@ -159,16 +178,46 @@ def read_list(file: Path, folder: Path) -> list[Input]:
     return [Input(place, folder / f"{number:04}-{Path(place).stem}") for number, place in enumerate(places)]
 
 
+def read_speed(given: str) -> Callable[[float], float] | None:
+    """Returns metres a second at a time, seconds, from a number or a file of rows `t v`; None if nothing is given.
+
+    Raises:
+      ConfigError: it is neither.
+      DataError: the file holds something else.
+    """
+    if not given:
+        return None
+    with contextlib.suppress(ValueError):
+        number = float(given)
+        if not 0 < number < math.inf:
+            raise ConfigError(f"--speed={given}: expected metres a second, more than 0; correct it")
+        return lambda time: number
+    from glnet_tf.data.files.calibration import read_numbers
+
+    if not Path(given).exists():
+        raise ConfigError(f"--speed={given}: expected metres a second, or a file of rows `t v`; correct it")
+    rows = read_numbers(Path(given))
+    rising = all(a[0] < b[0] for a, b in zip(rows, rows[1:]))
+    if not rows or any(len(row) != 2 or not 0 <= row[1] < math.inf for row in rows) or not rising:
+        raise DataError(
+            f"{given}: expected a row `t v` for every time, seconds that rise and metres a second from 0; correct it"
+        )
+    times, speeds = zip(*rows)
+    return lambda time: float(np.interp(time, times, speeds))
+
+
 def predict(predictor: Predictor, weights: str, frames: Frames, folder: Path) -> bool:
     """Writes what is predicted for an input, from where it was interrupted; returns False if it was again."""
+    from glnet_tf.data.frames import Frames
     from glnet_tf.files import read_json
     from glnet_tf.inference.calibration import find_calibration
-    from glnet_tf.inference.metric_scale import Metres
+    from glnet_tf.inference.metric_scale import FIRST_FRAMES, Metres
     from glnet_tf.inference.refine import predict_video
     from glnet_tf.inference.result_folder import ResultFolder
 
     given = flags.FLAGS.intrinsics_file, flags.FLAGS.field_of_view
-    calibration = find_calibration(frames.place, frames.size, predictor.model, *given)
+    again = () if frames.live else Frames(frames.place, frames.selection)
+    calibration = find_calibration(frames.place, frames.size, predictor.model, *given, again, frames.count)
     calibration = calibration._replace(max_side=flags.FLAGS.output_size)
     camera = (None if value is None else value.tolist() for value in calibration.camera)
     named = (
@@ -187,12 +236,14 @@ def predict(predictor: Predictor, weights: str, frames: Frames, folder: Path) ->
         **dataclasses.asdict(predictor.loss),
         **dataclasses.asdict(predictor.refinement),
     }
-    with ResultFolder(folder, settings) as results:
+    with ResultFolder(folder, settings, outputs=flags.FLAGS.outputs) as results:
         note = folder / "prediction.json"
         if note.exists() and read_json(note, "the notes of a prediction", {"complete": bool})["complete"]:
             print(f"{folder}: there already")
             return True
-        metres = Metres(flags.FLAGS.scale, flags.FLAGS.camera_height, flags.FLAGS.speed / frames.fps)
+        begin, speed = flags.FLAGS.start, read_speed(flags.FLAGS.speed)
+        steps = [speed(begin + number / frames.fps) / frames.fps for number in range(FIRST_FRAMES)] if speed else ()
+        metres = Metres(flags.FLAGS.scale, flags.FLAGS.camera_height, steps)
         complete = predict_video(predictor, frames, results, metres, calibration, flags.FLAGS.cloud_confidence)
     print(f"results: {folder}; to look at: {folder / 'report.html'}")
     return complete

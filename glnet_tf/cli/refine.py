@@ -7,13 +7,15 @@ from pathlib import Path
 
 from absl import flags
 
-from glnet_tf.cli.flagging import check_data, chosen_model, config_from_flags, define, define_model
+from glnet_tf.cli.flagging import check_data, chosen_model, config_from_flags, define, define_model, define_outputs
 from glnet_tf.config import REFINEMENT_LOSS, DataConfig, LossConfig, RefinementConfig
 from glnet_tf.errors import ConfigError
+from glnet_tf.inference.outputs import outputs_of
 from glnet_tf.progress import shard_of
 
 define(DataConfig, REFINEMENT_LOSS, RefinementConfig)
 define_model()
+define_outputs()
 flags.DEFINE_string("output_dir", "", "folder for the results; the same command goes on where it was interrupted")
 flags.DEFINE_string("video", "", "a video file, instead of --dataset and --data_dir")
 flags.DEFINE_integer("every", 1, "refine every n-th snippet only", lower_bound=1)
@@ -33,6 +35,7 @@ FIRST = (
     "epochs",
     "policy",
     "every",
+    "outputs",
     "split",
     "shard",
 )
@@ -46,6 +49,7 @@ def main() -> None:
         raise ConfigError("--output_dir=: expected a folder")
     shard = flags.FLAGS.shard
     shard_of([], shard)
+    outputs_of(flags.FLAGS.outputs)
     if flags.FLAGS.video:
         data = dataclasses.replace(data, dataset="video", data_dir=flags.FLAGS.video)
     check_data(data)
@@ -68,7 +72,7 @@ def main() -> None:
         print(f"{source.name}: no scene is left for --shard={shard}")
         return
     settings = {"weights": weights, "data": source.name, **dataclasses.asdict(loss), **dataclasses.asdict(config)}
-    with ResultFolder(folder, settings) as results:
+    with ResultFolder(folder, settings, outputs=flags.FLAGS.outputs) as results:
         if config.epochs:
             reader = SnippetReader(predictor.model, predictor.architecture, source, data, config.flow_scale)
             adapt(reader, indices, loss, config, folder / "adapted")

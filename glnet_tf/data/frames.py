@@ -76,6 +76,7 @@ class Frames:
 
     Attributes:
       place, name: of the input, and the last part of it.
+      selection: which of the frames.
       count: how many frames there should be; None where nobody knows.
       fps: frames per second, of those that are used.
       size: (H, W) of the frames; None where it is not known before the first.
@@ -92,7 +93,7 @@ class Frames:
         self.fps = DEFAULT_FPS
         self.count: int | None = None
         self.size: tuple[int, int] | None = None
-        self._selection = selection
+        self.selection = selection
         path = Path(place)
         try:
             path.exists()
@@ -149,14 +150,14 @@ class Frames:
             before = frame.scene + left_out
             yield frame._replace(scene=scene)
             number += 1
-            if number == self._selection.max_frames:
+            if number == self.selection.max_frames:
                 return
         if not number:
             reasons = f" ({self.remarks[0]})" if self.remarks else ""
             raise DataError(f"{self.place}: holds no frame that can be used{reasons}; give intact images or videos")
 
     def _selected(self) -> Iterator[Frame]:
-        chosen, due, kept = self._selection, self._selection.start, 0
+        chosen, due, kept = self.selection, self.selection.start, 0
         for frame in self._frames:
             # A frame a little before its time is the one that is meant: times are rounded.
             if frame.time + 1e-3 < due or chosen.end and frame.time > chosen.end:

@@ -16,7 +16,7 @@ from glnet_tf.files import read_array
 SUFFIXES = {
     "depth": (".npz", ".npy", ".png"),
     "flow": (".flo", ".npz", ".npy", ".png"),
-    "trajectory": (".txt",),
+    "trajectory": (".txt", ".tum"),
 }
 
 

@@ -30,7 +30,7 @@ from glnet_tf.metrics.depth import (
 from glnet_tf.metrics.flow import FlowErrors, flow_errors, flow_table
 from glnet_tf.metrics.intrinsics import intrinsics_errors, intrinsics_table
 from glnet_tf.metrics.odometry import STRAIGHT_AHEAD, snippet_ates
-from glnet_tf.metrics.trajectory import ate_rmse, chained, kitti_errors, rpe
+from glnet_tf.metrics.trajectory import ate_rmse, chained, kitti_errors, match_times, rpe
 from glnet_tf.progress import progress_bar
 from glnet_tf.structures import GroundTruth
 
@@ -220,7 +220,11 @@ def _odometry(evaluation: Evaluation) -> Report:
         place = source.name
     else:
         file = find_files(Path(config.predictions), "trajectory", [scene])[0]
-        ours, place = read_trajectory(file)[0], str(file)
+        (ours, times), place = read_trajectory(file), str(file)
+        if times is not None and len(ours) != len(true):
+            # The times of a data set's frames are their numbers, as in inference.summary.
+            chosen, found = match_times(np.arange(len(true)), times, config.tolerance)
+            true, ours = true[chosen], ours[found]
     if len(ours) != len(true):
         raise DataError(f"{place}: has {len(ours)} poses: expected {len(true)}, one per frame; predict every frame")
     straight = chained([STRAIGHT_AHEAD] * (len(true) - 1))

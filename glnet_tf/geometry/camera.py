@@ -9,7 +9,8 @@ import math
 from collections.abc import Sequence
 
 import tensorflow as tf
-from tensorflow_graphics.rendering.camera import perspective
+
+from glnet_tf.geometry.graphics import perspective
 
 MIN_DEPTH = 1e-3
 

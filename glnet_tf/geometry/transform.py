@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tensorflow as tf
-from tensorflow_graphics.geometry.transformation import rotation_matrix_3d
+
+from glnet_tf.geometry.graphics import rotation_matrix_3d
 
 
 def rotation_from_axis_angle(axis_angle: tf.Tensor) -> tf.Tensor:

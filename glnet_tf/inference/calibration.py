@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from glnet_tf.data.files.calibration import Camera, check_fit, read_camera, undistort
+from glnet_tf.data.files.calibration import UNKNOWN, Camera, check_fit, read_camera, undistort
 from glnet_tf.data.files.images import image_files, opened
+from glnet_tf.data.frames import Frame
 from glnet_tf.errors import DataError
 from glnet_tf.geometry.camera import intrinsics_from_field_of_view, resize_intrinsics
+from glnet_tf.inference.focal_length import estimate_focal_length
 from glnet_tf.models.glnet import GLNet
 
 CAMERA_FILE = "cam.txt"
@@ -54,9 +58,15 @@ class Calibration(NamedTuple):
 
 
 def find_calibration(
-    place: str, size: tuple[int, int] | None, model: GLNet, intrinsics_file: str = "", field_of_view: float = 0.0
+    place: str,
+    size: tuple[int, int] | None,
+    model: GLNet,
+    intrinsics_file: str = "",
+    field_of_view: float = 0.0,
+    frames: Iterable[Frame] = (),
+    count: int | None = None,
 ) -> Calibration:
-    """Returns the first of: what a flag says, cam.txt beside the frames, EXIF, what the model assumes.
+    """Returns the first of: what a flag says, cam.txt beside the frames, EXIF, the motion, what the model assumes.
 
     Args:
       place: of the input, see data.frames.Frames.
@@ -64,12 +74,13 @@ def find_calibration(
       model: one that has a K of its own takes no other.
       intrinsics_file: see calibration.read_camera.
       field_of_view: horizontal, degrees; 0: unknown.
+      frames, count: see focal_length.estimate_focal_length; they are read only where nothing else is known.
 
     Raises:
       DataError: a file is damaged, or does not belong to frames of this size.
     """
     if model.source_of_intrinsics in ("learned", "predicted"):
-        return Calibration(Camera(), f"{model.source_of_intrinsics} by the model")
+        return Calibration(UNKNOWN, f"{model.source_of_intrinsics} by the model")
     path = Path(place)
     beside = path / CAMERA_FILE if path.is_dir() else path.with_name(f"{path.stem}.{CAMERA_FILE}")
     if not beside.exists() and path.is_file():
@@ -85,7 +96,16 @@ def find_calibration(
         return Calibration(Camera(K), "by the focal length in the EXIF data")
     if size is not None and field_of_view:
         return Calibration(Camera(intrinsics_from_field_of_view(field_of_view, *size).numpy()), "by --field_of_view")
-    return Calibration(Camera(), f"assumed: a field of view of {model.field_of_view:g} degrees")
+    assumed = f"assumed: a field of view of {model.field_of_view:g} degrees"
+    found = None if size is None else estimate_focal_length(model, frames, count)
+    if size is None or found is None:
+        return Calibration(UNKNOWN, assumed)
+    if not found.certain:
+        return Calibration(UNKNOWN, f"{assumed}; the motion does not determine it")
+    focals = [found.focal * max(size) * math.exp(spreads * found.spread) for spreads in (2, 0, -2)]
+    low, degrees, high = (round(2 * math.degrees(math.atan(size[1] / (2 * f)))) for f in focals)
+    camera = Camera(intrinsics_from_field_of_view(degrees, *size).numpy())
+    return Calibration(camera, f"estimated from the motion: a field of view of {degrees} degrees ({low} to {high})")
 
 
 def _exif_focal_length(path: Path, size: tuple[int, int]) -> float:

@@ -1,4 +1,4 @@
-"""What a metre is: told by a factor, or by the camera's height above the ground, whose plane is found in the depth."""
+"""What a metre is: by a factor, a speed, or the camera's height above the ground, whose plane is found in the depth."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Metres:
     Args:
       scale: metres per unit; 0: unknown.
       camera_height: metres from the ground to the camera; 0: unknown.
-      step: metres that the camera moves from one of the first frames to the next; 0: unknown.
+      steps: metres from each of the first FIRST_FRAMES frames to the next; empty: unknown.
 
     Attributes:
       known: whether lengths are metres.
@@ -92,10 +92,10 @@ class Metres:
       planes: the ground of every frame, in metres; none without a camera_height.
     """
 
-    def __init__(self, scale: float = 0.0, camera_height: float = 0.0, step: float = 0.0):
-        self.known = bool(scale or camera_height or step)
+    def __init__(self, scale: float = 0.0, camera_height: float = 0.0, steps: Sequence[float] = ()):
+        self.known = bool(scale or camera_height or steps)
         self.reason = ""
-        self.scale, self._height, self._step = scale or 1.0, camera_height, step
+        self.scale, self._height, self._steps = scale or 1.0, camera_height, steps
         self._begun = False
         self.planes: list[GroundPlane] = []
 
@@ -105,13 +105,15 @@ class Metres:
         self._begun = True
         if self._height:
             self._check_ground(planes[:FIRST_FRAMES])
+        elif self._steps:
+            self._check_steps()
 
     def applied(self, frames: Iterable[FramePrediction]) -> Iterator[FramePrediction]:
         """Yields the frames in metres; without scale and height, as they are.
 
         With a height, the median over the first frames of the camera's height in the depth gives the scale; if no
-        ground is found in them, or its depth is not proved by the motion, lengths stay up to scale. With a step, the
-        median length of the first motions does.
+        ground is found in them, or its depth is not proved by the motion, lengths stay up to scale. With steps, the
+        median of their ratios to the first motions does.
         """
         frames = iter(frames)
         planes: Iterator[GroundPlane] = iter(())
@@ -125,16 +127,21 @@ class Metres:
             if self.known:
                 self.scale = self._height / float(np.nanmedian([plane.height for plane in found]))
             planes = iter([plane._replace(height=plane.height * self.scale) for plane in found])
-        elif first and self._step:
-            steps = [np.linalg.norm(frame.motion[:3, 3]) for frame in first if frame.motion is not None]
-            self.known = bool(steps) and np.median(steps) > 0
-            self.reason = "" if self.known else "the camera does not move in the first frames"
-            self.scale = self._step / float(np.median(steps)) if self.known else 1.0
+        elif first and self._steps:
+            moved = [0.0 if frame.motion is None else float(np.linalg.norm(frame.motion[:3, 3])) for frame in first]
+            ratios = [step / length for step, length in zip(self._steps, moved) if step > 0 and length > 0]
+            self.scale = float(np.median(ratios)) if ratios else 1.0
+            self._check_steps()
         for frame in frames:
             frame = rescaled(frame, self.scale)
             if self._height:
                 self.planes.append(next(planes, None) or ground_plane(frame.depth, frame.intrinsics, frame.confidence))
             yield frame
+
+    def _check_steps(self) -> None:
+        """Finds whether the first motions gave metres."""
+        self.reason = "the camera does not move in the first frames" if self.scale == 1 else ""
+        self.known = not self.reason
 
     def _check_ground(self, planes: Sequence[GroundPlane]) -> None:
         """Finds whether the ground of the first frames gives metres."""

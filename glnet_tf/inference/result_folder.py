@@ -1,12 +1,13 @@
 """What is predicted for a video or a data set, as a folder: frame by frame, so that an interrupted run goes on.
 
-NAME is a frame's: FRAME of a video, SCENE/FRAME of a data set.
+NAME is a frame's: FRAME of a video, SCENE/FRAME of a data set. Of every frame, as chosen:
 
-image/NAME.jpg, depth/NAME.npz (depth and confidence, float32) and NAME.png (16 bit, see depth_png_scale in
-frames.jsonl), depth_before/NAME.png (as predicted, where it was refined), confidence/NAME.png (16 bit, 65535: 1),
-flow/NAME.flo and NAME.png (KITTI's), moving/NAME.png (white: moves by itself); a line in frames.jsonl, see FrameRow,
-which comes last and says that all is there; settings.json, on which the results depend. inference.summary adds what
-needs all frames.
+image/NAME.jpg, depth/NAME.npz (depth and confidence, float32), depth_before/NAME.png (as predicted, where it was
+refined), flow/NAME.flo, moving/NAME.png (white: moves by itself); depth_png: depth/NAME.png (16 bit, see
+depth_png_scale in frames.jsonl), confidence: confidence/NAME.png (16 bit, 65535: 1), flow_png: flow/NAME.png (KITTI's).
+
+A line in frames.jsonl, see FrameRow, comes last and says that all is there; settings.json is on what the results
+depend. inference.summary adds what needs all frames.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import glob
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -40,7 +41,11 @@ from glnet_tf.files import (
     write_json,
     write_npz,
 )
+from glnet_tf.geometry.camera import pixel_grid
+from glnet_tf.geometry.epipolar import essential_matrix, fundamental_matrix, sampson_residual
+from glnet_tf.inference.outputs import DEFAULT_OUTPUTS, OF_FRAMES, outputs_of
 from glnet_tf.inference.source_prediction import Errors, Histories, Predecessor
+from glnet_tf.metrics.odometry import STRAIGHT_AHEAD
 from glnet_tf.parsing import is_inside
 from glnet_tf.structures import FramePrediction, pose_after
 from glnet_tf.visualization.pictures import write_jpeg, write_png
@@ -49,17 +54,22 @@ ROWS = "frames.jsonl"
 MAX_PNG, MAX_KITTI_FLOW = 65535, 511.9
 # The farthest depth that the 16-bit PNG of a video up to scale holds, in medians of its first frame.
 MAX_PNG_DEPTH = 16.0
+# Rows of flow, at least, by which the motion is compared with straight ahead.
+GRID = 32
 ROW = {
     "name": str,
     "path": str,
     "pose": [[float]],
     "motion": ([[float]], None),
     "intrinsics": [[float]],
+    "height": int,
+    "width": int,
     "depth_png_scale": float,
     "time": (float, None),
     "reason": str,
     "scale": float,
     "ground": ([float], None),
+    "misfits": ([float], None),
     "errors": {str: {str: float}},
     "pft": {str: [float]},
     "oft": {str: [float]},
@@ -75,11 +85,13 @@ class FrameRow(NamedTuple):
       pose: [4, 4] camera to world.
       motion: [4, 4] T to the next frame; None for the last one.
       intrinsics: [3, 3] K in pixels.
+      height, width: of the frame, pixels.
       depth_png_scale: value over depth in the 16-bit PNGs.
       time: seconds from the first frame of the video; None: not known.
       reason: why the frame was not refined; empty if it was, or was not to be.
       scale: factor that was applied to all lengths, to make them metres.
       ground: see metric_scale.GroundPlane; None: not asked for.
+      misfits: pixels by which the motion, and one straight ahead, miss the flow, see motion_misfits.
       errors: by stage and name, where the truth is known.
       pft, oft: the objective and its terms against the iterations, once for every window.
     """
@@ -89,11 +101,14 @@ class FrameRow(NamedTuple):
     pose: list[list[float]]
     motion: list[list[float]] | None
     intrinsics: list[list[float]]
+    height: int
+    width: int
     depth_png_scale: float
     time: float | None = None
     reason: str = ""
     scale: float = 1.0
     ground: list[float] | None = None
+    misfits: list[float] | None = None
     errors: Errors = {}
     pft: dict[str, list[float]] = {}
     oft: dict[str, list[float]] = {}
@@ -104,6 +119,25 @@ class FrameRow(NamedTuple):
         return Predecessor(self.path, pose_after(np.array(self.pose), motion))
 
 
+def read_rows(folder: Path) -> list[FrameRow]:
+    """Returns what a result folder knows of its frames, in their order.
+
+    Raises:
+      DataError: a line is damaged.
+    """
+    rows = [FrameRow(**{name: line[name] for name in ROW}) for line in read_json_lines(folder / ROWS, ROW)]
+    for row in rows:
+        motion, ground = row.pose if row.motion is None else row.motion, [0.0] * 3 if row.ground is None else row.ground
+        lengths = [[*map(len, matrix)] for matrix in (row.pose, motion, row.intrinsics, [ground])]
+        whole = lengths == [[4] * 4, [4] * 4, [3] * 3, [3]] and (row.misfits is None or len(row.misfits) == 2)
+        whole = whole and min(row.depth_png_scale, row.scale, row.height, row.width) > 0
+        if not (whole and is_inside(row.name) and is_inside(row.path or row.name)):
+            raise DataError(
+                f"{folder / ROWS}: {row.name[:80]!r}: expected a frame's name, size, pose, K and scale; remove its line"
+            )
+    return rows
+
+
 class ResultFolder(contextlib.AbstractContextManager):
     """Writes frames as they come, and knows those that are there: `with ResultFolder(place, settings) as results: ...`.
 
@@ -111,6 +145,7 @@ class ResultFolder(contextlib.AbstractContextManager):
       folder: made if need be; no other process may write to it.
       settings: what the results depend on, as JSON holds it; a folder never mixes the results of two.
       flag: by which the user gave the folder.
+      outputs: what is written, see outputs_of.
 
     Attributes:
       rows: of the finished frames, by name, in their order.
@@ -120,36 +155,31 @@ class ResultFolder(contextlib.AbstractContextManager):
       DataError: the folder cannot be written, or another process writes there.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any], flag: str = "output_dir"):
+    def __init__(
+        self,
+        folder: Path,
+        settings: Mapping[str, Any],
+        flag: str = "output_dir",
+        outputs: Sequence[str] = DEFAULT_OUTPUTS,
+    ):
         check_own_folder(folder, SETTINGS, flag)
         self.folder = make_folder(folder, flag)
         self._lock = contextlib.ExitStack()
         self._lock.enter_context(locked(folder))
         with contextlib.ExitStack() as failed:
             failed.callback(self._lock.close)
-            settings, note = json.loads(json.dumps(settings)), folder / SETTINGS
+            self.outputs, note = outputs_of(outputs), folder / SETTINGS
+            settings = json.loads(json.dumps({**settings, "outputs": sorted(self.outputs)}))
             # A start that failed before its first result leaves no more than these two.
             begun = any(file.name not in (".lock", SETTINGS) for file in folder.iterdir())
             if begun and note.exists():
                 check_settings(note, read_json(note, "the settings of these results", dict), settings, flag)
             write_json(note, settings)
-            self.rows = {row.name: row for row in map(self._row, read_json_lines(folder / ROWS, ROW))}
+            self.rows = {row.name: row for row in read_rows(folder)}
             failed.pop_all()
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._lock.close()
-
-    def _row(self, line: dict[str, Any]) -> FrameRow:
-        row = FrameRow(**{name: line[name] for name in ROW})
-        motion, ground = row.pose if row.motion is None else row.motion, [0.0] * 3 if row.ground is None else row.ground
-        lengths = [[*map(len, matrix)] for matrix in (row.pose, motion, row.intrinsics, [ground])]
-        whole = lengths == [[4] * 4, [4] * 4, [3] * 3, [3]]
-        whole = whole and min(row.depth_png_scale, row.scale) > 0
-        if not (whole and is_inside(row.name) and is_inside(row.path or row.name)):
-            raise DataError(
-                f"{self.folder / ROWS}: {row.name[:80]!r}: expected a frame's name, pose, K and scale; remove its line"
-            )
-        return row
 
     def add(
         self,
@@ -170,34 +200,47 @@ class ResultFolder(contextlib.AbstractContextManager):
             pose=frame.pose.tolist(),
             motion=None if frame.motion is None else frame.motion.tolist(),
             intrinsics=frame.intrinsics.tolist(),
+            height=frame.depth.shape[0],
+            width=frame.depth.shape[1],
             depth_png_scale=float(DEPTH_SCALE) if metric else self._png_scale(frame.depth),
             time=time,
             reason=frame.reason,
             scale=scale,
             ground=None if ground is None else list(ground),
+            misfits=motion_misfits(frame),
             errors=errors or {},
             **(histories or {}),
         )
-        write_jpeg(self.new_file("image", name, ".jpg"), frame.image)
-        confidence = frame.confidence.astype(np.float32)
-        write_npz(self.new_file("depth", name, ".npz"), depth=frame.depth.astype(np.float32), confidence=confidence)
-        write_depth_png(self.new_file("confidence", name, ".png"), confidence, MAX_PNG)
-        for kind, depth in (("depth", frame.depth), ("depth_before", frame.initial.depth if frame.initial else None)):
-            if depth is not None:
-                clipped = np.minimum(depth, MAX_PNG / row.depth_png_scale)
-                write_depth_png(self.new_file(kind, name, ".png"), clipped, row.depth_png_scale)
-        if frame.flow is not None:
-            write_flo(self.new_file("flow", name, ".flo"), frame.flow)
-            valid = np.all(np.abs(frame.flow) < MAX_KITTI_FLOW, axis=-1)
-            write_kitti_flow(self.new_file("flow", name, ".png"), frame.flow, valid)
-        if frame.moving is not None:
-            white = np.where(frame.moving[..., np.newaxis], np.full(3, 255, np.uint8), np.uint8(0))
-            write_png(self.new_file("moving", name, ".png"), white)
+        for output in sorted(self.outputs.intersection(OF_FRAMES)):
+            self._write(output, name, frame, row.depth_png_scale)
         append_json_line(self.folder / ROWS, row._asdict())
         self.rows[name] = row
 
+    def _write(self, output: str, name: str, frame: FramePrediction, scale: float) -> None:
+        """One output of a frame, if there is such a thing of it; `scale` is depth_png_scale."""
+        confidence = frame.confidence.astype(np.float32)
+        if output == "image":
+            write_jpeg(self.new_file("image", name, ".jpg"), frame.image)
+        elif output == "depth":
+            write_npz(self.new_file("depth", name, ".npz"), depth=frame.depth.astype(np.float32), confidence=confidence)
+        elif output == "confidence":
+            write_depth_png(self.new_file("confidence", name, ".png"), confidence, MAX_PNG)
+        elif output == "depth_png":
+            write_depth_png(self.new_file("depth", name, ".png"), np.minimum(frame.depth, MAX_PNG / scale), scale)
+        elif output == "depth_before" and frame.initial is not None:
+            clipped = np.minimum(frame.initial.depth, MAX_PNG / scale)
+            write_depth_png(self.new_file("depth_before", name, ".png"), clipped, scale)
+        elif output == "flow" and frame.flow is not None:
+            write_flo(self.new_file("flow", name, ".flo"), frame.flow)
+        elif output == "flow_png" and frame.flow is not None:
+            valid = np.all(np.abs(frame.flow) < MAX_KITTI_FLOW, axis=-1)
+            write_kitti_flow(self.new_file("flow", name, ".png"), frame.flow, valid)
+        elif output == "moving" and frame.moving is not None:
+            white = np.where(frame.moving[..., np.newaxis], np.full(3, 255, np.uint8), np.uint8(0))
+            write_png(self.new_file("moving", name, ".png"), white)
+
     def read(self, name: str) -> FramePrediction:
-        """Returns what was written of a frame; of what was predicted before refinement, the depth only."""
+        """Returns what was written of a frame, image and depth at least; of the prediction before, the depth only."""
         row, depth = self.rows[name], self.file("depth", name, ".npz")
         before, flow, moving = (
             self.file(*place)
@@ -242,3 +285,17 @@ class ResultFolder(contextlib.AbstractContextManager):
         if self.rows:
             return next(iter(self.rows.values())).depth_png_scale
         return 2.0 ** math.floor(math.log2(MAX_PNG / (MAX_PNG_DEPTH * float(np.median(depth)))))
+
+
+def motion_misfits(frame: FramePrediction) -> list[float] | None:
+    """Returns the median Sampson distance, pixels, of flow from motion, both as predicted, and from straight ahead."""
+    seen = frame.initial or frame
+    flow, motion = seen.flow, seen.motion
+    if flow is None or motion is None:
+        return None
+    step = max(min(flow.shape[:2]) // GRID, 1)
+    start = np.asarray(pixel_grid(*flow.shape[:2]))[::step, ::step]
+    poses = np.stack([motion, STRAIGHT_AHEAD]).astype(np.float32)
+    fundamental = fundamental_matrix(essential_matrix(poses), np.stack([frame.intrinsics] * 2).astype(np.float32))
+    ends = np.repeat((start + flow[::step, ::step])[np.newaxis], 2, axis=0)
+    return np.median(sampson_residual(fundamental, start, ends), axis=(1, 2, 3)).astype(float).round(4).tolist()

@@ -1,8 +1,9 @@
 """What needs all frames of a result folder, made from what lies in it: pictures, paths, K, clouds, films, the page.
 
-depth_colour/NAME.png and flow_colour/NAME.png; of every path trajectory/PATH.txt (KITTI's rows) and PATH.tum (time:
-seconds), intrinsics/PATH.json, cloud/PATH.ply, colmap/PATH/, video/PATH.mp4, without PATH of a video; table.json,
-report.html, tensorboard/, and prediction.json, the notes.
+Of every path trajectory/PATH.txt (KITTI's rows) and PATH.tum (time: seconds) and intrinsics/PATH.json, without PATH of
+a video; table.json, tensorboard/, and prediction.json, the notes. As chosen, depth_colour/NAME.png and
+flow_colour/NAME.png, cloud/PATH.ply, colmap/PATH/, video/PATH.mp4 and depth_video/PATH.mkv (16-bit grey, see
+depth_png_scale); page: report.html.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from glnet_tf.data.files.colmap import write_colmap
 from glnet_tf.data.files.trajectories import write_kitti_trajectory, write_tum_trajectory
 from glnet_tf.files import write_json
 from glnet_tf.inference.frame_errors import PROTOCOL, Errors, as_table, as_text, average_errors
-from glnet_tf.inference.result_folder import FrameRow, ResultFolder
+from glnet_tf.inference.outputs import OF_ALL
+from glnet_tf.inference.result_folder import MAX_PNG, FrameRow, ResultFolder
 from glnet_tf.progress import progress_bar
 from glnet_tf.structures import FramePrediction
 from glnet_tf.visualization.movie import Movie
@@ -33,6 +35,8 @@ NEW_SHARE = 0.1
 MAX_PATHS = 8
 # Longer side of each of the four pictures in the film.
 MAX_FILM_SIDE = 960
+# A motion whose misfit is this share of straight ahead's, or more, is no better.
+STRAIGHT_SHARE = 0.9
 
 
 class Pictures:
@@ -92,6 +96,8 @@ def write_summary(
     with progress_bar(len(rows), "drawing", "frame") as bar:
         for path, of_path in paths.items():
             _write_path(results, path, of_path, fps, notes.get("intrinsics", "given by the data, or by the model"))
+            if results.outputs.isdisjoint(OF_ALL):
+                continue
             for name, drawn in _drawn(results, path, of_path, fps, min_confidence):
                 strip.add(name, drawn)
                 bar.update()
@@ -101,12 +107,14 @@ def write_summary(
     reasons = results.reasons()
     lines = [
         *lines,
+        *doubts(rows),
         *remarks,
         *(f"{count} of {len(rows)} frames not refined: {reason}" for reason, count in reasons.items()),
     ]
     tables = [Table("Errors against the truth", *_head_and_rows(errors), PROTOCOL)] if errors else []
     charts = _charts(paths, _curves(results, rows), notes["unit"])
-    write_report(results.folder / "report.html", title, lines, strip.frames, charts, tables)
+    if "page" in results.outputs:
+        write_report(results.folder / "report.html", title, lines, strip.frames, charts, tables)
     kept = {"frames": len(rows), "depth_png_scale": rows[0].depth_png_scale if rows else None, "remarks": list(remarks)}
     write_json(results.folder / "prediction.json", {**notes, **kept, "not_refined": dict(reasons)})
     return errors
@@ -128,42 +136,43 @@ def _write_path(results: ResultFolder, path: str, rows: Sequence[FrameRow], fps:
     write_tum_trajectory(results.new_file("trajectory", path, ".tum"), poses, times)
     found = np.array([row.intrinsics for row in rows])
     values = {"fx": found[:, 0, 0], "fy": found[:, 1, 1], "cx": found[:, 0, 2], "cy": found[:, 1, 2]}
-    height, width = results.read(rows[0].name).disparity.shape
     spread = {name: {"mean": float(x.mean()), "std": float(x.std())} for name, x in values.items()}
     mean = found.mean(axis=0).round(3).tolist()
     write_json(
         results.new_file("intrinsics", path, ".json"),
-        {"K": mean, "source": source, "height": height, "width": width, **spread},
+        {"K": mean, "source": source, "height": rows[0].height, "width": rows[0].width, **spread},
     )
 
 
 def _drawn(
     results: ResultFolder, path: str, rows: Sequence[FrameRow], fps: float, min_confidence: float
 ) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-    """Writes the pictures, the point cloud and the film of a path, and yields every frame's pictures."""
-    pictures, cloud = Pictures(), PointCloud(min_confidence)
-    with Movie(results.new_file("video", path, ".mp4"), fps) as movie:
+    """Writes pictures, point clouds and films of a path, as chosen, and yields every frame's pictures."""
+    pictures, cloud, outputs = Pictures(), PointCloud(min_confidence), results.outputs
+    with contextlib.ExitStack() as films:
+        if "video" in outputs:
+            film = films.enter_context(Movie(results.new_file("video", path, ".mp4"), fps))
+        if "depth_video" in outputs:
+            depths = films.enter_context(Movie(results.new_file("depth_video", path, ".mkv"), fps, grey=True))
         for row in rows:
             frame = results.read(row.name)
             drawn = pictures.draw(frame)
-            write_png(results.new_file("depth_colour", row.name, ".png"), drawn["depth"])
-            if "flow" in drawn:
-                write_png(results.new_file("flow_colour", row.name, ".png"), drawn["flow"])
-            if "moving" in drawn:
-                movie.add(tile([[_shrunk(drawn[x]) for x in row] for row in (("frame", "depth"), ("flow", "moving"))]))
-            cloud.add(frame)
+            for output in ("depth", "flow"):
+                if f"{output}_colour" in outputs and output in drawn:
+                    write_png(results.new_file(f"{output}_colour", row.name, ".png"), drawn[output])
+            if "video" in outputs and "moving" in drawn:
+                film.add(tile([[_shrunk(drawn[x]) for x in line] for line in (("frame", "depth"), ("flow", "moving"))]))
+            if "depth_video" in outputs:
+                depths.add(np.round(np.minimum(frame.depth * row.depth_png_scale, MAX_PNG)).astype(np.uint16))
+            if not outputs.isdisjoint(("cloud", "colmap")):
+                cloud.add(frame)
             yield row.name, drawn
-    cloud.write(results.new_file("cloud", path, ".ply"))
-    poses, found = (np.array(x) for x in zip(*((row.pose, row.intrinsics) for row in rows)))
-    names = [f"{row.name}.jpg" for row in rows]
-    write_colmap(
-        results.folder / "colmap" / path,
-        names,
-        poses,
-        found.mean(axis=0),
-        (frame.image.shape[0], frame.image.shape[1]),
-        *cloud.arrays(),
-    )
+    if "cloud" in outputs:
+        cloud.write(results.new_file("cloud", path, ".ply"))
+    if "colmap" in outputs:
+        poses, found = (np.array(x) for x in zip(*((row.pose, row.intrinsics) for row in rows)))
+        names, size = [f"{row.name}.jpg" for row in rows], (rows[0].height, rows[0].width)
+        write_colmap(results.folder / "colmap" / path, names, poses, found.mean(axis=0), size, *cloud.arrays())
 
 
 def _shrunk(picture: np.ndarray) -> np.ndarray:
@@ -214,6 +223,20 @@ def _charts(
             )
         )
     return charts
+
+
+def doubts(rows: Sequence[FrameRow]) -> list[str]:
+    """Returns what speaks against the motion that was found, in a line; nothing if it is good."""
+    misfits = [row.misfits for row in rows if row.misfits]
+    if not misfits:
+        return []
+    found, straight = np.median(misfits, axis=0)
+    if found < STRAIGHT_SHARE * straight:
+        return []
+    return [
+        f"the motion explains the flow no better than straight ahead would ({found:.2f} and {straight:.2f} pixels "
+        "off): the path is not to be trusted beyond that"
+    ]
 
 
 def _head_and_rows(errors: Errors) -> tuple[list[str], list[list[str]]]:

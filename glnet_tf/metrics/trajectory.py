@@ -55,6 +55,16 @@ def chained(motions: Iterable[np.ndarray]) -> np.ndarray:
     return np.stack(poses)
 
 
+def match_times(true: np.ndarray, ours: np.ndarray, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
+    """Returns which of [N] and which of [M] times, seconds, belong together: the nearest ones, each at most once."""
+    nearest = np.abs(true[:, np.newaxis] - ours).argmin(axis=1)
+    # Rounding in the file is no difference.
+    close = np.abs(true - ours[nearest]) <= tolerance + 1e-6
+    back = np.abs(true[:, np.newaxis] - ours).argmin(axis=0)
+    chosen = np.flatnonzero(close & (back[nearest] == np.arange(len(true))))
+    return chosen, nearest[chosen]
+
+
 def align_sim3(truth: np.ndarray, predicted: np.ndarray) -> Similarity:
     """Returns the similarity that maps predicted positions onto the true ones with the least squared distances.
 

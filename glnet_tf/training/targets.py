@@ -139,6 +139,7 @@ def _array(file: Path, dtype: str, shape: tuple[int, ...], done: int) -> np.memm
     if not done:
         return np.lib.format.open_memmap(file, "w+", dtype, shape)
     try:
+        np.lib.format.open_memmap(file, "r")  # the other mode makes a short file as long as it says
         found = np.lib.format.open_memmap(file, "r+")
     except Exception as error:  # damaged bytes surface as almost any
         raise DataError(f"{file}: is damaged ({error}): expected {done} targets; remove {file.parent}") from None

@@ -9,6 +9,7 @@ from scene_files import write_scene
 
 from glnet_tf.config import DataConfig
 from glnet_tf.data.datasets.folder import FolderSource
+from glnet_tf.data.files.calibration import Camera
 from glnet_tf.data.preparation import parallax as measure
 from glnet_tf.data.preparation.parallax import (
     MAX_STRIDE,
@@ -84,11 +85,26 @@ def test_frames_are_read_small_whatever_their_format(tmp_path, street):
     small = []
     for name in ("0.jpg", "1.png"):
         cv2.imwrite(str(tmp_path / name), image)
-        reader = GreyReader([str(tmp_path / name)], intrinsics, used_rows=0.75)
+        reader = GreyReader([str(tmp_path / name)], Camera(intrinsics), used_rows=0.75)
         small.append(reader(str(tmp_path / name)))
         np.testing.assert_allclose(reader.intrinsics[:2], [[200, 0, 103.5], [0, 200, 31.5]])
     assert small[0].shape == small[1].shape == (48, 208)
     assert np.abs(small[0].astype(int) - small[1]).mean() < 2
+
+
+def test_frames_are_read_without_their_distortion(tmp_path, street):
+    """What a lens spreads, towards the edge, its coefficients take back, whatever the size at which it is read."""
+    image = cv2.resize(street.frame(0).image, (832, 256))
+    K, coefficients = np.array([[400, 0, 415.5], [0, 400, 127.5], [0, 0, 1]], float), np.array([0.1, 0.02, 0, 0, 0])
+    y, x = np.mgrid[:256, :832].astype(np.float32)
+    places = cv2.undistortPoints(np.stack([x, y], -1).reshape(-1, 1, 2), K, coefficients, None, None, K)
+    distorted = cv2.remap(image, places.reshape(256, 832, 2), None, cv2.INTER_LINEAR)
+    files = [str(tmp_path / name) for name in ("straight.png", "spread.png")]
+    for file, content in zip(files, (image, distorted)):
+        cv2.imwrite(file, content)
+    straight, spread = (GreyReader(files)(file).astype(float)[8:-8, 26:-26] for file in files)
+    taken_out = GreyReader(files, Camera(K, coefficients))(files[1]).astype(float)[8:-8, 26:-26]
+    assert np.abs(taken_out - straight).mean() < 0.3 * np.abs(spread - straight).mean()
 
 
 def write_street(folder, street, numbers=(0, 0, 0, 1, 2)):

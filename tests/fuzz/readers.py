@@ -43,6 +43,7 @@ from glnet_tf.data.preparation.parallax import GreyReader
 from glnet_tf.data.preparation.prepare import _open_manifest
 from glnet_tf.errors import DataError
 from glnet_tf.evaluation.predicted_files import read_depth, read_flow
+from glnet_tf.evaluation.tracks import read_track
 from glnet_tf.files import read_array, read_json_lines
 from glnet_tf.inference.calibration import _exif_focal_length
 from glnet_tf.inference.result_folder import FrameRow, ResultFolder
@@ -178,6 +179,12 @@ def read_result_folder(file: Path) -> Any:
         return [row.predecessor() for row in results.rows.values()]
 
 
+@cache
+def results_settings() -> bytes:
+    with tempfile.TemporaryDirectory() as folder, ResultFolder(Path(folder), {"a": 1}):
+        return Path(folder, "settings.json").read_bytes()
+
+
 def read_video(file: Path) -> Any:
     with Video(file) as video:
         return sum(frame.missing for frame in video)
@@ -260,13 +267,14 @@ def small_video() -> bytes:
         return (Path(folder) / "a.mp4").read_bytes()
 
 
+COLMAP_IMAGES = b"# i\n1 1 0 0 0 0.5 0 1 1 a.jpg\n\n2 1 0 0 0 0.5 0 2 1 b.jpg\n\n"
 TENSORS = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(2, np.float16)}
 CALLS, STORAGES = contiguous(TENSORS, parameter=True)
 COUNTS = {str(number): array.size for number, array in enumerate(TENSORS.values())}
 CAMERA = b"50 0 9.5\n0 40 5.5\n0 0 1\n0.1 0 0 0 0\n"
 KITTI = b"P0: 50 0 9.5 0 0 40 5.5 0 0 0 1 0\nR: 1 0 0 0 1 0 0 0 1\nT: 1 2 3\nR_rect_00: 1 0 0 0 1 0 0 0 1\n"
 POSES = b"1 0 0 0 0 1 0 0 0 0 1 0\n1 0 0 0 0 1 0 0 0 0 1 1.5\n"
-ROW = FrameRow("s/0", "", np.eye(4).tolist(), None, np.eye(3).tolist(), 256.0, ground=[1.5, 0.5, 1.0])
+ROW = FrameRow("s/0", "", np.eye(4).tolist(), None, np.eye(3).tolist(), 12, 20, 256.0, ground=[1.5, 0.5, 1.0])
 INDEX = {
     "cameras": ["a"],
     "shapes": [1.5],
@@ -354,10 +362,10 @@ def readers() -> dict[str, Reader]:
             "camera.json", read_cityscapes_camera, [text({"intrinsic": {"fx": 50.5, "fy": 40, "u0": 9.5, "v0": 5.5}})]
         ),
         "video_note": Reader(NOTE, read_video_note, [text(note)]),
-        "settings": Reader("settings.json", beside("x", b"", read_result_folder), [text({"a": 1})]),
+        "settings": Reader("settings.json", beside("x", b"", read_result_folder), [Seed(results_settings())]),
         "rows": Reader(
             "frames.jsonl",
-            beside("settings.json", b'{"a": 1}', read_result_folder),
+            beside("settings.json", results_settings(), read_result_folder),
             [Seed(b"".join(text(row._asdict()).content for row in (ROW, ROW._replace(name="1", path="p"))))],
         ),
         "manifest": Reader("manifest.json", lambda file: _open_manifest(file.parent, {}), [text(MANIFEST)]),
@@ -374,6 +382,12 @@ def readers() -> dict[str, Reader]:
         "trajectory": Reader(
             "a.txt", read_trajectory, [Seed(POSES), Seed(b"0 1 2 3 0 0 0 1\n1.5 1 2 4 0 0.6 0 0.8\n")]
         ),
+        "colmap_cameras": Reader(
+            "cameras.txt", beside("images.txt", COLMAP_IMAGES, read_model), [Seed(b"# c\n1 PINHOLE 20 12 50 50 10 6\n")]
+        ),
+        "colmap_images": Reader(
+            "images.txt", beside("cameras.txt", b"1 SIMPLE_PINHOLE 20 12 50 10 6\n", read_model), [Seed(COLMAP_IMAGES)]
+        ),
         "shape": Reader("shape.txt", _shape, [Seed(b"1.5\n")]),
         "rgbd_pose": Reader("a.pose.txt", lambda file: np.linalg.inv(_pose(file)), [identity]),
         "oxts": Reader("oxts.txt", read_oxts_of, [Seed(OXTS)]),
@@ -382,6 +396,10 @@ def readers() -> dict[str, Reader]:
         "flagfile": Reader("a.flags", read_flagfile, [words], (flags.Error,)),
         "video": Reader("a.mp4", read_video, [Seed(small_video())]),
     }
+
+
+def read_model(file: Path) -> Any:
+    return read_track(file.parent)
 
 
 def read_imu_calibration(file: Path) -> Any:

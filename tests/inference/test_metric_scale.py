@@ -85,10 +85,17 @@ def test_metres_from_the_speed():
     motion = np.eye(4)
     motion[2, 3] = -0.5
     moving = prediction(road(0.3))._replace(motion=motion)
-    metres = Metres(step=2.0)
+    metres = Metres(steps=[2.0] * 8)
     frames = list(metres.applied(iter([moving] * 10)))
     assert metres.known and metres.scale == 4 and frames[9].motion[2, 3] == -2
     np.testing.assert_allclose(frames[9].depth, 4 * moving.depth)
-    standing = Metres(step=2.0)
+    # Steps of which the ratios to the motions are 4, 8 and 4; where it stood, nothing is learned.
+    speeding = Metres(steps=[0.0, 2.0, 4.0, 2.0])
+    list(speeding.applied(iter([moving] * 4)))
+    assert speeding.scale == 4
+    standing = Metres(steps=[2.0] * 8)
     list(standing.applied(iter([moving._replace(motion=np.eye(4))] * 3)))
     assert not standing.known and "does not move" in standing.reason
+    resumed = Metres(steps=[2.0] * 8)
+    resumed.resume(standing.scale, [])
+    assert not resumed.known and resumed.reason == standing.reason

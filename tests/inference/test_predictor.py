@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from types import SimpleNamespace
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -26,7 +27,8 @@ from glnet_tf.inference.frame_prediction import share_of_motion
 from glnet_tf.inference.metric_scale import Metres
 from glnet_tf.inference.predictor import MAX_STRIDE, Predictor
 from glnet_tf.inference.refine import predict_video
-from glnet_tf.inference.result_folder import ResultFolder
+from glnet_tf.inference.result_folder import ResultFolder, motion_misfits
+from glnet_tf.inference.summary import doubts
 from glnet_tf.models.glnet import both_ways
 from glnet_tf.refinement.refiner import STAGES, Refined, Stage
 from glnet_tf.structures import Predictions, Snippet, merge, split
@@ -183,7 +185,7 @@ def test_given_intrinsics_come_back_and_images_that_do_not_fit_are_refused(fixed
 
 def predict_folder(folder, frames, **settings):
     predictor_ = Predictor("run", RefinementConfig(refine="oft", window=4))
-    with ResultFolder(folder, settings) as results:
+    with ResultFolder(folder, settings, outputs=["all"]) as results:
         return predict_video(predictor_, frames, results, Metres(0.0, 0.0), ASSUMED, min_confidence=0.0)
 
 
@@ -199,7 +201,7 @@ def test_what_is_written_reads_back(fixed, tmp_path, video):
     out = tmp_path / "out"
     assert predict_folder(out, Frames(video))
     predicted = list(Predictor("run", RefinementConfig(refine="oft", window=4)).predict(images(12)))
-    with ResultFolder(out, {}) as results:
+    with ResultFolder(out, {}, outputs=["all"]) as results:
         for number, frame in enumerate(predicted):
             read = results.read(f"{number:06d}")
             for name in ("disparity", "confidence", "pose", "intrinsics", "image"):
@@ -220,11 +222,57 @@ def test_what_is_written_reads_back(fixed, tmp_path, video):
     assert intrinsics["width"] == 120 and intrinsics["fx"]["std"] < 1e-3
     movie = Frames(str(out / "video.mp4"))
     assert movie.count == 11 and len(list(movie)) == 11
+    with av.open(str(out / "depth_video.mkv")) as film:
+        grey = [picture.to_ndarray() for picture in film.decode(video=0)]
+    for depth, frame in zip(grey, predicted):
+        np.testing.assert_allclose(depth / scale, frame.depth, rtol=1e-3)
+    assert len(grey) == 12 and grey[0].dtype == np.uint16
     cloud = trimesh.load(out / "cloud.ply")
     # What moves, on the left, is left out; of the last frame nobody knows what moves.
     assert len(cloud.vertices) > 1000 and 0 < (cloud.vertices[:, 0] < -0.2).mean() < 0.2
     page = (out / "report.html").read_text()
     assert page.count("data:image/jpeg") > 20 and "depth_before" in page and "http" not in page
+
+
+@pytest.mark.parametrize(
+    "outputs, written",
+    [
+        (["depth_png"], {"depth", "frames.jsonl"}),
+        (["cloud"], {"image", "depth", "cloud.ply", "frames.jsonl"}),
+        (["flow_png", "confidence"], {"flow", "confidence", "frames.jsonl"}),
+        (["depth_video", "flow_colour"], {"image", "depth", "flow", "flow_colour", "depth_video.mkv", "frames.jsonl"}),
+    ],
+)
+def test_what_is_written_is_chosen(fixed, tmp_path, video, outputs, written):
+    out = tmp_path / "out"
+    predictor_ = Predictor("run", RefinementConfig(refine="oft", window=4))
+    with ResultFolder(out, {}, outputs=outputs) as results:
+        assert predict_video(predictor_, Frames(video), results, Metres(), ASSUMED, min_confidence=0.0)
+    always = {".lock", "settings.json", "prediction.json", "trajectory.txt", "trajectory.tum", "intrinsics.json"}
+    assert {file.name for file in out.iterdir()} == written | always
+    with pytest.raises(ConfigError, match="was made with outputs="):
+        ResultFolder(out, {}, outputs=["page"])
+    with pytest.raises(ConfigError, match="--outputs=depths: expected some of image, depth, "):
+        ResultFolder(tmp_path / "new", {}, outputs=["depths"])
+
+
+def test_a_motion_no_better_than_straight_ahead_is_a_doubt(fixed):
+    """Flow of a camera that moves sideways; the motion found is that, or one straight ahead."""
+    frame = next(Predictor("run").predict(images(3)))._replace(initial=None)
+    y, x = np.mgrid[: frame.flow.shape[0], : frame.flow.shape[1]]
+    sideways = np.stack([np.full_like(x, -3.0, float), np.zeros_like(y, float)], axis=-1).astype(np.float32)
+    right = np.eye(4)
+    right[0, 3] = -1
+    found, straight = motion_misfits(frame._replace(flow=sideways, motion=right))
+    assert found < 1e-3 < 0.5 < straight
+    ahead = np.eye(4)
+    ahead[2, 3] = -0.3
+    wrong = motion_misfits(frame._replace(flow=sideways, motion=ahead))
+    assert wrong[0] == pytest.approx(straight, rel=1e-3) == wrong[1]
+    assert motion_misfits(frame._replace(flow=None)) is None
+    row = SimpleNamespace(misfits=[found, straight])
+    assert not doubts([row]) and not doubts([SimpleNamespace(misfits=None)])
+    assert "no better than straight ahead would (1." in doubts([row, *[SimpleNamespace(misfits=[1.0, 1.1])] * 2])[0]
 
 
 @pytest.mark.parametrize("after", [0, 2, 3, 7, 11])
@@ -274,7 +322,7 @@ def test_a_folder_of_something_else_is_left_alone(fixed, tmp_path, video):
         predict_folder(tmp_path / "out", Frames(video))
     (tmp_path / "in/000000.png").rename(tmp_path / "in/0000000.png")
     (tmp_path / "out/thesis.tex").unlink()
-    with ResultFolder(tmp_path / "out", {}) as results:
+    with ResultFolder(tmp_path / "out", {}, outputs=["all"]) as results:
         results.add("000000", next(Predictor("run").predict(images(2))))
         with pytest.raises(DataError, match="another process is writing there"):
             ResultFolder(tmp_path / "out", {})

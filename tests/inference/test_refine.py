@@ -92,7 +92,8 @@ def fixed(monkeypatch):
 def run(folder: Path, every: int = 1, count: int | None = None, weights: str = "run", **settings) -> str:
     config = RefinementConfig(**{"refine": "oft", "flow_scale": 1.0, **settings})
     source = open_source(DATA, "all")
-    with ResultFolder(folder, {"weights": weights, **dataclasses.asdict(config)}) as results:
+    settings = {"weights": weights, **dataclasses.asdict(config)}
+    with ResultFolder(folder, settings, outputs=["page", "cloud", "depth_png"]) as results:
         return predict_data_set(
             Predictor(weights, config), source, DATA, range(0, count or len(source), every), results
         )

@@ -13,6 +13,9 @@ import numpy as np
 import pytest
 from untrained import TOOLS, run_tool, write_run
 
+from glnet_tf.cli.predict import read_speed
+from glnet_tf.errors import GLNetError
+
 pytestmark = pytest.mark.slow
 
 
@@ -111,3 +114,18 @@ def test_a_signal_ends_it_with_what_there_is_and_it_goes_on(tmp_path, signal_, c
     done = predict(*given)
     assert done.returncode == 0 and "64 frames" in done.stdout
     assert f"{64 - note['frames']} of them in" in done.stdout
+
+
+def test_the_speed_by_file(tmp_path):
+    (tmp_path / "v.txt").write_text("# t v\n1 10\n3 20\n")
+    speed = read_speed(str(tmp_path / "v.txt"))
+    assert [speed(0.0), speed(2.0), speed(9.0)] == [10, 15, 20] and read_speed("12.5")(3.0) == 12.5
+    assert read_speed("") is None
+    (tmp_path / "v.txt").write_text("1 10\n1 20\n")
+    for given, message in (
+        (tmp_path / "v.txt", "v.txt: expected a row `t v` for every time, seconds that rise"),
+        ("-3", "--speed=-3: expected metres a second, more than 0"),
+        ("fast", "--speed=fast: expected metres a second, or a file"),
+    ):
+        with pytest.raises(GLNetError, match=message):
+            read_speed(str(given))

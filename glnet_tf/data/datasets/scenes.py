@@ -51,6 +51,11 @@ class Scene:
     shape: float | None = None
     used_rows: float = 1.0
 
+    @property
+    def lens(self) -> Camera:
+        """K, and the distortion that is taken out on reading."""
+        return Camera(self.intrinsics, self.distortion)
+
 
 class FlowTruth(NamedTuple):
     """Flow of a frame to the next, and where it is known, leads to a visible point, is a mover's; see GroundTruth."""
@@ -133,7 +138,7 @@ class SceneSource(Source):
         runs = np.where(readable, uninterrupted_runs(scene.files, readable), -1)
         held_scenes = split_names(self.config.holdout_scenes)
         held = self.config.holdout_frames if not held_scenes or scene.name in held_scenes else 0
-        measure = partial(scene_parallax, scene.files, scene.intrinsics, scene.used_rows, self.config.cache_dir)
+        measure = partial(scene_parallax, scene.files, scene.lens, scene.used_rows, self.config.cache_dir)
         target = self.config.target_parallax
         stride = distant_frames(measure(), target) if target and len(runs) else self.config.stride
         frames = snippet_frames(runs, stride, held, part)

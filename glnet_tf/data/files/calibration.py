@@ -55,6 +55,9 @@ class Camera(NamedTuple):
     distortion: np.ndarray | None = None
 
 
+UNKNOWN = Camera()
+
+
 def read_camera(file: Path) -> Camera:
     """Returns the camera of a file: nine numbers in three rows, and if it distorts, k1 k2 p1 p2 and k3 in a fourth."""
     rows = read_numbers(file)

@@ -1,16 +1,103 @@
-"""COLMAP's text model, which other programs go on from: cameras.txt, images.txt, points3D.txt."""
+"""COLMAP's text model, which other programs go on from, and which can be compared with: cameras.txt, images.txt."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from glnet_tf.data.files.trajectories import quaternions
+from glnet_tf.data.files.calibration import read_lines
+from glnet_tf.data.files.trajectories import quaternions, rotations
+from glnet_tf.errors import DataError
 from glnet_tf.files import make_folder, write_bytes
 
 MAX_POINTS = 100_000
+# Camera models that have one focal length, not two.
+ONE_FOCAL = ("SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "SIMPLE_RADIAL_FISHEYE", "RADIAL_FISHEYE")
+
+
+class ColmapModel(NamedTuple):
+    """What COLMAP found.
+
+    Attributes:
+      names: of the N images, without folder and type, in the order of the names.
+      poses: [N, 4, 4] camera to world.
+      intrinsics: [N, 3, 3] K in pixels, whose centres are integers; distortion is left out.
+      size: (H, W) of the first image.
+    """
+
+    names: list[str]
+    poses: np.ndarray
+    intrinsics: np.ndarray
+    size: tuple[int, int]
+
+
+def read_colmap(folder: Path) -> ColmapModel:
+    """Returns the cameras and poses of a text model.
+
+    Raises:
+      DataError: a file is missing, or a line is not as COLMAP writes it.
+    """
+    if not (folder / "images.txt").exists() and (folder / "images.bin").exists():
+        raise DataError(f"{folder}: is binary: expected text; convert it: colmap model_converter --output_type TXT")
+    cameras = dict(_camera(folder / "cameras.txt", line) for line in _rows(folder / "cameras.txt"))
+    # A line of the points seen, which may be empty, follows every image's.
+    lines = _rows(folder / "images.txt", blank=True)
+    images = sorted((_image(folder / "images.txt", line) for line in lines[::2] if line), key=lambda image: image.name)
+    if not images:
+        raise DataError(f"{folder / 'images.txt'}: has no image: expected a model with poses; choose another")
+    for image in images:
+        if image.camera not in cameras:
+            raise DataError(f"{folder / 'cameras.txt'}: has no camera {image.camera}: expected that of {image.name}")
+    inverse = np.tile(np.eye(4), (len(images), 1, 1))
+    inverse[:, :3, :3] = rotations(np.array([image.quaternion for image in images]), folder / "images.txt")
+    inverse[:, :3, 3] = [image.translation for image in images]
+    found = [cameras[image.camera] for image in images]
+    return ColmapModel(
+        [Path(image.name).stem for image in images],
+        np.linalg.inv(inverse),
+        np.stack([K for K, _ in found]),
+        found[0][1],
+    )
+
+
+class _Image(NamedTuple):
+    name: str
+    camera: str
+    quaternion: list[float]
+    translation: list[float]
+
+
+def _rows(file: Path, blank: bool = False) -> list[str]:
+    return [line.strip() for line in read_lines(file) if line[:1] != "#" and (blank or line.strip())]
+
+
+def _camera(file: Path, line: str) -> tuple[str, tuple[np.ndarray, tuple[int, int]]]:
+    """Number, K and (H, W) in a line `ID MODEL W H PARAMETERS`."""
+    try:
+        number, kind, width, height, *words = line.split()
+        values = [float(word) for word in words]
+        fx, fy, cx, cy = (values[0], *values[:3]) if kind in ONE_FOCAL else values[:4]
+        size = int(height), int(width)
+    except ValueError:
+        raise DataError(
+            f"{file}: {line[:60]!r}: expected ID MODEL WIDTH HEIGHT and parameters; export it again"
+        ) from None
+    return number, (np.array([[fx, 0, cx - 0.5], [0, fy, cy - 0.5], [0, 0, 1]]), size)
+
+
+def _image(file: Path, line: str) -> _Image:
+    """What stands in a line `ID QW QX QY QZ TX TY TZ CAMERA NAME`."""
+    words = line.split(maxsplit=9)
+    try:
+        w, x, y, z, *translation = map(float, words[1:8])
+        return _Image(words[9], words[8], [x, y, z, w], translation)
+    except (ValueError, IndexError):
+        raise DataError(
+            f"{file}: {line[:60]!r}: expected ID QW QX QY QZ TX TY TZ CAMERA NAME; export it again"
+        ) from None
 
 
 def write_colmap(

@@ -46,7 +46,7 @@ def read_trajectory(file: Path, stamps: bool = False) -> tuple[np.ndarray, np.nd
         times = None
     else:
         times, poses[:, :3, 3] = table[:, 0], table[:, 1:4]
-        poses[:, :3, :3] = _rotations(table[:, 4:], file)
+        poses[:, :3, :3] = rotations(table[:, 4:], file)
     check_rotations(poses[:, :3, :3], file)
     return poses, times
 
@@ -82,8 +82,12 @@ def _write_rows(file: Path, rows: np.ndarray) -> None:
 
 
 @np.errstate(over="ignore")
-def _rotations(quaternions: np.ndarray, file: Path) -> np.ndarray:
-    """[N, 3, 3] of quaternions [N, 4] (x, y, z, w) of any length but 0."""
+def rotations(quaternions: np.ndarray, file: Path) -> np.ndarray:
+    """Returns rotations, [N, 3, 3], of quaternions of a file, [N, 4] (x, y, z, w) of any length but 0.
+
+    Raises:
+      DataError: one has none.
+    """
     norms = np.linalg.norm(quaternions, axis=-1)
     bad = np.flatnonzero((norms < 1e-6) | (norms > 1e6))
     if len(bad):

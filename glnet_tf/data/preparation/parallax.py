@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from glnet_tf.data.files.calibration import UNKNOWN, Camera, undistort
 from glnet_tf.data.files.images import image_sizes, read_grey
 from glnet_tf.errors import DataError
 from glnet_tf.files import make_folder, read_array, write_bytes
@@ -33,7 +34,7 @@ ITERATIONS = 8
 BLOCK = 500
 # Seconds of work after which a progress bar appears.
 PATIENCE = 3.0
-VERSION = 1
+VERSION = 2
 # Frames farther apart are no neighbours: what moves by itself has gone elsewhere meanwhile.
 MAX_STRIDE = 30
 
@@ -96,14 +97,11 @@ class GreyReader:
 
     Args:
       files: paths of the frames, all of one size.
-      intrinsics: [3, 3] K in pixels of the files, or None.
+      camera: in pixels of the files.
       used_rows: share of their rows, from the top, that is used.
-
-    Attributes:
-      intrinsics: [3, 3] K in pixels of what is read, or None.
     """
 
-    def __init__(self, files: Sequence[str], intrinsics: np.ndarray | None = None, used_rows: float = 1.0) -> None:
+    def __init__(self, files: Sequence[str], camera: Camera = UNKNOWN, used_rows: float = 1.0) -> None:
         readable = (size for file in files if (size := image_sizes([file])[0]) is not None)
         height, width = next(readable, (1, 1))
         self._rows = used_rows
@@ -117,26 +115,31 @@ class GreyReader:
             2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
             1: cv2.IMREAD_GRAYSCALE,
         }[factor]
-        self.intrinsics = None
-        if intrinsics is not None:
+        self._camera = camera
+        if camera.intrinsics is not None:
             with tf.device("/cpu:0"):
-                scaled = resize_intrinsics(tf.constant(intrinsics), (height, width), (self._height, self._width))
-            self.intrinsics = scaled.numpy()
+                scaled = resize_intrinsics(tf.constant(camera.intrinsics), (height, width), (self._height, self._width))
+            self._camera = camera._replace(intrinsics=scaled.numpy())
+
+    @property
+    def intrinsics(self) -> np.ndarray | None:
+        """[3, 3] K in pixels of what is read, or None."""
+        return self._camera.intrinsics
 
     def __call__(self, file: str) -> np.ndarray | None:
-        """Returns [h, w] uint8, or None if the file cannot be decoded."""
+        """Returns [h, w] uint8 without its distortion, or None if the file cannot be decoded."""
         flag = cv2.IMREAD_GRAYSCALE if file.lower().endswith(".png") else self._flag
         try:
             image = read_grey(Path(file), flag)
         except DataError:
             return None
         small = cv2.resize(image, (self._width, self._height), interpolation=cv2.INTER_AREA)
-        return small[: max(round(self._rows * self._height), 1)]
+        return undistort(small, self._camera)[: max(round(self._rows * self._height), 1)]
 
 
 def scene_parallax(
     files: Sequence[str],
-    intrinsics: np.ndarray | None = None,
+    camera: Camera = UNKNOWN,
     used_rows: float = 1.0,
     cache_dir: str = "",
     jobs: int = 0,
@@ -145,15 +148,15 @@ def scene_parallax(
 
     Args:
       files: paths of a scene's F frames, all of one size.
-      intrinsics, used_rows: see GreyReader.
+      camera, used_rows: see GreyReader.
       cache_dir: folder that keeps what was measured, by path, size and time of the files; empty: none.
       jobs: threads; 0: one per processor.
 
     Returns:
       [F-1] thousandths of the images' width; NaN where one of the frames cannot be decoded.
     """
-    read = GreyReader(files, intrinsics, used_rows)
-    settings = [VERSION, used_rows, None if intrinsics is None else np.asarray(intrinsics, float).tolist()]
+    read = GreyReader(files, camera, used_rows)
+    settings = [VERSION, used_rows, *(None if x is None else np.asarray(x, float).tolist() for x in camera)]
     found = [np.zeros(0)]
     steps = max(len(files) - 1, 0)
     with tqdm(total=steps, desc="measuring parallax", unit="frame", delay=PATIENCE, leave=False) as bar:

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from glnet_tf.config import DataConfig
 from glnet_tf.data.datasets.folder import SHAPE_FILE
 from glnet_tf.data.datasets.scenes import Scene, SceneSource
-from glnet_tf.data.files.calibration import Camera, undistort
+from glnet_tf.data.files.calibration import undistort
 from glnet_tf.data.files.images import common_size, image_sizes, read_image, uninterrupted_runs
 from glnet_tf.data.files.trajectories import write_kitti_trajectory
 from glnet_tf.data.preparation.selection import ISOLATED, UNREADABLE, choose_frames, number_frames
@@ -236,7 +236,7 @@ def _check_room(folder: Path, todo: Sequence[tuple[Scene, Entry]], size: tuple[i
 def prepared_frame(file: str, scene: Scene, size: tuple[int, int]) -> bytes | None:
     """Returns a frame as JPEG of a size (height, width), without the unused rows; None if it cannot be decoded."""
     try:
-        image = undistort(read_image(Path(file)), Camera(scene.intrinsics, scene.distortion))
+        image = undistort(read_image(Path(file)), scene.lens)
     except DataError:
         return None
     image = image[: round(scene.used_rows * len(image))]

@@ -36,8 +36,8 @@ def choose_frames(
     wanted = max(min_parallax, target_parallax)
     steps = np.full(len(scene.files), np.inf)
     if wanted:
-        steps[1:] = scene_parallax(scene.files, scene.intrinsics, scene.used_rows, cache_dir, jobs)
-    read = GreyReader(scene.files, scene.intrinsics, scene.used_rows)
+        steps[1:] = scene_parallax(scene.files, scene.lens, scene.used_rows, cache_dir, jobs)
+    read = GreyReader(scene.files, scene.lens, scene.used_rows)
     reasons: list[str] = []
     chosen = np.full(len(scene.files), -1)
     last, since, number = -1, 0.0, -1
