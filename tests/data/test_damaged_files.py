@@ -101,6 +101,14 @@ def test_a_header_is_not_believed(tmp_path, read):
     assert image_headers([str(file)]) == [None] and GreyReader([str(file)])(str(file)) is None
 
 
+def test_nor_that_of_a_kind_that_is_not_compressed(tmp_path):
+    file = tmp_path / "a.ppm"
+    file.write_bytes(b"P6 9000 9000 255\n" + bytes(30))
+    for read in (read_image, read_grey):
+        with pytest.raises(DataError, match=r"a.ppm: .*declares 9000x9000 pixels, not .* at most 67108864"):
+            read(file)
+
+
 def test_nor_that_of_a_tiff_which_pillow_does_not_know(tmp_path):
     file = tmp_path / "a.tif"
     small = cv2.imencode(".tif", np.full((4, 5, 3), 0.5, np.float32), [cv2.IMWRITE_TIFF_COMPRESSION, 1])[1].tobytes()
