@@ -99,7 +99,7 @@ def write_report(
             + [f"{name} {importlib.metadata.version(name)}" for name in VERSIONED]
         ),
     )
-    write_bytes(file, page.encode())
+    write_bytes(file, page.encode(errors="replace"))  # names of files may be any bytes
 
 
 def as_jpeg(picture: np.ndarray, widest: int = WIDEST) -> str:

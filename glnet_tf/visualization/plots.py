@@ -15,6 +15,7 @@ def add_legend(axes: Axes) -> None:
     """Adds a legend with the names as they are: what looks like TeX may be the name of a folder."""
     for text in axes.legend().get_texts():
         text.set_parse_math(False)
+        text.set_text(text.get_text().encode(errors="replace").decode())  # names of files may be any bytes
 
 
 def write_trajectory_plot(file: Path, trajectories: dict[str, np.ndarray]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -96,10 +97,12 @@ def test_a_strip_stays_bounded_and_even():
 
 def test_names_are_drawn_as_they_are(tmp_path):
     poses = np.tile(np.eye(4), (3, 1, 1))
-    for name in (r"$\frac{1}{$", "$x$"):
+    for name in (r"$\frac{1}{$", "$x$", os.fsdecode(b"a\xff")):
         assert chart({name: ([1], [2]), "b": ([1], [2])}, "x", "y").startswith("data:image/png")
         path_from_above({name: poses}, "m")
         write_trajectory_plot(tmp_path / "a.png", {name: poses})
+    write_report(tmp_path / "a.html", os.fsdecode(b"a\xff"))
+    assert "a?" in (tmp_path / "a.html").read_text()
     # Not even where it is TeX without a mistake.
     italic, plain = (chart({name: ([1], [2]), "b": ([1], [2])}, "x", "y") for name in ("$x$", "$x"))
     assert len(italic) > len(plain)

@@ -6,13 +6,12 @@ Every reader looks at the size that a file declares before it makes room for it.
 from __future__ import annotations
 
 import struct
-import zlib
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from glnet_tf.data.files.images import MAX_SIDE, PNG_HEAD, check_png_size
+from glnet_tf.data.files.images import MAX_SIDE, PNG_HEAD, check_png_size, decoded
 from glnet_tf.errors import DataError
 from glnet_tf.files import read_bytes, write_bytes
 
@@ -149,30 +148,13 @@ def _read_png16(file: Path, channels: int) -> np.ndarray:
             "use the file as published, and do not convert it"
         )
     try:
-        intact = _has_intact_chunks(content)
-        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED) if intact else None
-    except cv2.error:
+        pixels = decoded(content, cv2.IMREAD_UNCHANGED)
+    except (OSError, cv2.error):
         pixels = None
     expected = (height, width) if channels == 1 else (height, width, channels)
     if pixels is None or pixels.dtype != np.uint16 or pixels.shape != expected:
         raise DataError(f"{file}: cannot be decoded: expected an intact PNG; copy the file again")
     return pixels
-
-
-def _has_intact_chunks(content: bytes) -> bool:
-    """Whether the chunks of a PNG have the lengths and checksums they declare: OpenCV makes room for any length."""
-    start = 8
-    while start + 12 <= len(content):
-        length, kind = struct.unpack_from(">I4s", content, start)
-        end = start + 12 + length
-        if end > len(content) or zlib.crc32(content[start + 4 : end - 4]) != int.from_bytes(
-            content[end - 4 : end], "big"
-        ):
-            return False
-        if kind == b"IEND":
-            return True
-        start = end
-    return False
 
 
 def _write_png16(file: Path, values: np.ndarray) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import struct
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,7 @@ USED_BITS = (10, 12, 14, 16)
 MAX_VALUE = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0}
 # Of what a header may declare: twice the pixels of an 8K frame, which take 270 MB when they are decoded.
 MAX_SIDE, MAX_PIXELS = 2**15, 2**26
+PNG = b"\x89PNG\r\n\x1a\n"
 PNG_HEAD = 33  # bytes, up to its first chunk's end
 EXPECTED = f"a whole image ({', '.join(IMAGE_SUFFIXES)})"
 ORIENTATION = 0x0112
@@ -95,7 +97,7 @@ def check_png_size(head: bytes, length: int) -> tuple[int, int, int, int]:
     Raises:
       DataError: it is no PNG, too large, or its pixels cannot be in so short a file; without the file's name.
     """
-    if len(head) < PNG_HEAD or head[:8] != b"\x89PNG\r\n\x1a\n" or head[12:16] != b"IHDR":
+    if len(head) < PNG_HEAD or not head.startswith(PNG) or head[12:16] != b"IHDR":
         raise DataError(f"begins with {head[:8]!r}, not as a PNG")
     width, height, bits, color = struct.unpack(">2I2B", head[16:26])
     channels = {2: 3, 4: 2, 6: 4}.get(color, 1)
@@ -122,7 +124,7 @@ def read_image(file: Path) -> np.ndarray:
 def read_grey(file: Path, flag: int = cv2.IMREAD_GRAYSCALE) -> np.ndarray:
     """Returns an image as [H, W] uint8 by OpenCV, whose `flag` may have a JPEG shrunk; raises DataError."""
     with opened(file):
-        return _decoded(file, flag)
+        return decoded(file.read_bytes(), flag)
 
 
 def used_bits(file: Path) -> int:
@@ -143,7 +145,7 @@ def _deep_image(file: Path) -> np.ndarray | None:
             if file.suffix.lower() not in (".tif", ".tiff"):
                 raise
             check_size(_tiff_size(file))
-        array = _decoded(file, cv2.IMREAD_UNCHANGED)
+        array = decoded(file.read_bytes(), cv2.IMREAD_UNCHANGED)
         return array if array.ndim == 2 else array[..., [2, 1, 0]]
 
 
@@ -156,11 +158,29 @@ def _tiff_size(file: Path) -> tuple[int, int]:
         return int(tags[IMAGEWIDTH]), int(tags[IMAGELENGTH])
 
 
-def _decoded(file: Path, flag: int) -> np.ndarray:
-    array = cv2.imread(str(file), flag)
+def decoded(content: bytes, flag: int) -> np.ndarray:
+    """Returns the pixels of an image file, by OpenCV, whose `flag` says how; raises OSError or cv2.error."""
+    intact = not content.startswith(PNG) or _has_intact_chunks(content)
+    array = cv2.imdecode(np.frombuffer(content, np.uint8), flag) if intact and content else None
     if array is None:
         raise OSError("damaged, or of an unknown kind")
     return array
+
+
+def _has_intact_chunks(content: bytes) -> bool:
+    """Whether the chunks of a PNG have the lengths and checksums they declare: OpenCV makes room for any length."""
+    start = 8
+    while start + 12 <= len(content):
+        length, kind = struct.unpack_from(">I4s", content, start)
+        end = start + 12 + length
+        if end > len(content) or zlib.crc32(content[start + 4 : end - 4]) != int.from_bytes(
+            content[end - 4 : end], "big"
+        ):
+            return False
+        if kind == b"IEND":
+            return True
+        start = end
+    return False
 
 
 def _is_deep(image: Image.Image) -> bool:

@@ -32,6 +32,7 @@ from glnet_tf.data.sources import JoinedSource, open_source
 from glnet_tf.errors import ConfigError, DataError
 from glnet_tf.files import check_settings, check_space, make_folder, read_bytes, read_json, write_bytes, write_json
 from glnet_tf.geometry.camera import resize_intrinsics
+from glnet_tf.parsing import misfit
 from glnet_tf.progress import in_threads
 
 JPEG_QUALITY = 95
@@ -151,10 +152,8 @@ def _open_manifest(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
     manifest = read_json(file, "the manifest of a preparation", MANIFEST)
     found, entries = manifest["settings"], [entry for s in manifest["scenes"].values() for entry in s["frames"]]
     # Files of these names are written and removed.
-    named = (entry.get("output", "000000.jpg") for entry in entries)
-    if not all(len({"output", "left_out"} & set(entry)) == 1 for entry in entries) or not all(
-        isinstance(name, str) and OUTPUT.fullmatch(name) for name in named
-    ):
+    words = [[entry.get("output", "000000.jpg"), entry.get("left_out", "")] for entry in entries]
+    if misfit(words, [[str]]) or not all(OUTPUT.fullmatch(output) for output, _ in words):
         raise DataError(f"{file}: is damaged: expected the manifest of a preparation; remove {folder}")
     if entries and found != settings and any(folder.glob("*/*.jpg")):
         check_settings(file, found, settings)
