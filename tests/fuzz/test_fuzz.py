@@ -118,5 +118,12 @@ def test_crafted_files_are_parsed_or_named(child, name):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("file", sorted((HERE / "corpus").iterdir()), ids=lambda file: file.name)
+def test_what_once_failed_is_parsed_or_named(child, file):
+    """Files READER-WORDS that cannot be put together in a few lines."""
+    judge(child, file.name.partition("-")[0], [file.read_bytes()])
+
+
+@pytest.mark.slow
 def test_what_goes_wrong_is_seen(child):
     assert child.outcome("no such reader", b"") == "died with 1"

@@ -126,11 +126,21 @@ def _resnet50_from_file(path: str) -> tf.keras.Model:
         raise CheckpointError(f"{path}: not an HDF5 file; {remedy}")
     network = tf.keras.applications.ResNet50(include_top=False, weights=None)
     try:
+        _check_attributes(path)
         network.load_weights(path)
     # Which exception depends on whether h5py, TensorFlow or Keras finds the first thing wrong.
     except Exception as error:
         raise CheckpointError(f"{path}: does not fit ({_first_line(error)}); {remedy}") from error
     return network
+
+
+def _check_attributes(path: str) -> None:
+    """Checks that no attribute, which HDF5 reads at once, declares to be larger than its file."""
+    with h5py.File(path, "r") as file:
+        for group in (file, *file.values()):
+            for name in group.attrs:
+                if group.attrs.get_id(name).get_storage_size() > os.path.getsize(path):
+                    raise CheckpointError(f"{name} is larger than the file")
 
 
 def _resnet18_layers(encoder: ResNet18) -> Layers:
