@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -139,7 +140,8 @@ def _check_attributes(path: str) -> None:
     with h5py.File(path, "r") as file:
         for group in (file, *file.values()):
             for name in group.attrs:
-                if group.attrs.get_id(name).get_storage_size() > os.path.getsize(path):
+                attribute = group.attrs.get_id(name)
+                if math.prod(attribute.shape) * attribute.dtype.itemsize > os.path.getsize(path):
                     raise CheckpointError(f"{name} is larger than the file")
 
 
