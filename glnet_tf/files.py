@@ -9,12 +9,10 @@ import contextlib
 import fcntl
 import io
 import json
-import math
 import os
 import secrets
 import shutil
 import sys
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,11 +21,12 @@ import numpy as np
 from tqdm import tqdm
 
 from glnet_tf.errors import ConfigError, DataError
+from glnet_tf.parsing import Archive, misfit, parse_json, parse_npy
 
-# Deflate cannot shrink anything further than this.
-MAX_COMPRESSION = 1032
 # What a folder of results says of how they were made.
 SETTINGS = "settings.json"
+# What lines of JSON may have about them, and nothing else.
+BLANK = b" \t\r\0"
 # Share of the room that is left free beyond what is estimated.
 RESERVE = 0.1
 
@@ -85,43 +84,56 @@ def write_npz(file: Path, **arrays: np.ndarray) -> None:
     write_bytes(file, content.getvalue())
 
 
-def read_json(file: Path, expected: str = "JSON") -> Any:
+def read_json(file: Path, expected: str = "JSON", shape: Any = object) -> Any:
     """Returns the value of a JSON file.
 
     Args:
       file: its path.
       expected: what it should be, for the message.
+      shape: the same, see parsing.misfit.
 
     Raises:
-      DataError: it cannot be read, or is not JSON.
+      DataError: it cannot be read, or is not JSON of that shape.
     """
+    content = read_bytes(file)
     try:
-        return json.loads(read_bytes(file))
-    except (ValueError, RecursionError) as error:
+        return parse_json(content, shape)
+    except DataError as error:
         raise DataError(f"{file}: is damaged ({error}): expected {expected}; restore it, or remove it") from None
 
 
-def read_json_lines(file: Path) -> list[Any]:
+def read_json_lines(file: Path, shape: Any = object) -> list[Any]:
     """Returns the values of a file with one of them a line, none if it is not there.
 
-    A last line that was cut short is taken out of the file, with a warning: what it stood for is done again.
+    Blank lines, and the zeros that a power cut may leave, say nothing. A last line that was cut short is taken out of
+    the file, with a warning: what it stood for is done again.
+
+    Args:
+      file: its path.
+      shape: what every value should be, see parsing.misfit.
 
     Raises:
       DataError: another line is damaged.
     """
     if not file.exists():
         return []
-    lines = read_bytes(file).splitlines(keepends=True)
-    if lines and not lines[-1].endswith(b"\n"):
-        tqdm.write(f"{file}: the last line was cut short and is dropped", sys.stderr)
-        write_bytes(file, b"".join(lines[:-1]))
-        lines = lines[:-1]
-    values = []
-    for number, line in enumerate(lines):
+    *lines, rest = read_bytes(file).split(b"\n")
+    texts = {number: text for number, line in enumerate(lines, start=1) if (text := line.strip(BLANK))}
+    values, torn = [], bool(rest)
+    for number, text in list(texts.items()):
         try:
-            values.append(json.loads(line))
-        except (ValueError, RecursionError):
-            raise DataError(f"{file}: line {number + 1} is damaged: expected JSON; restore the file") from None
+            values.append(parse_json(text))
+            wrong = misfit(values[-1], shape)
+        except DataError as error:
+            wrong = str(error)
+            if number == max(texts):
+                torn = bool(texts.pop(number))
+                break
+        if wrong:
+            raise DataError(f"{file}: line {number} is damaged ({wrong}): expected another form; remove that line")
+    if torn:
+        tqdm.write(f"{file}: the last line was cut short and is dropped", sys.stderr)
+        write_bytes(file, b"".join(text + b"\n" for text in texts.values()))
     return values
 
 
@@ -172,51 +184,23 @@ def read_array(file: Path, name: str) -> np.ndarray:
     """Returns the numbers in a .npy file, or in a .npz file: its only array, or the one called `name`. Never unpickles.
 
     Returns:
-      Array of booleans, integers or floating-point numbers.
+      Array of booleans, integers or floating-point numbers; read-only.
 
     Raises:
       DataError: the file is damaged, or holds no such array.
     """
     content = read_bytes(file)
     try:
-        return _parse_npz(content, name) if content.startswith(b"PK") else _parse_npy(content)
+        if not content.startswith(b"PK"):
+            return parse_npy(content)
+        archive = Archive(content)
+        chosen = name if len(archive.names) != 1 else archive.names[0]
+        if chosen in archive.names:
+            return archive.array(chosen)
+        found = ", ".join(archive.names)[:200] or "nothing"
+        raise DataError(f"holds {found}: expected one array, or one called {name}; rename it")
     except DataError as error:
         raise DataError(f"{file}: {error}") from None
-    # Damaged bytes surface as almost any exception of zipfile, zlib and NumPy.
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise DataError(f"{file}: is damaged ({reason}): expected .npy or .npz; write it again") from None
-
-
-def _parse_npz(content: bytes, name: str) -> np.ndarray:
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        members = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
-        chosen = name if len(members) != 1 else next(iter(members))
-        if chosen not in members:
-            raise DataError(
-                f"holds {', '.join(members)[:200] or 'nothing'}: expected one array, or one called {name}; rename it"
-            )
-        entry = members[chosen]
-        if entry.file_size > MAX_COMPRESSION * len(content):
-            raise DataError(
-                f"{chosen} declares {entry.file_size} bytes in a file of {len(content)}: expected at most "
-                f"{MAX_COMPRESSION} times as many; write it again"
-            )
-        return _parse_npy(archive.read(entry))
-
-
-def _parse_npy(content: bytes) -> np.ndarray:
-    stream = io.BytesIO(content)
-    version = np.lib.format.read_magic(stream)
-    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read_header(stream)
-    if dtype.kind not in "biuf":
-        raise DataError(f"holds {dtype} values: expected numbers; save it with a numeric dtype")
-    size, there = math.prod(shape) * dtype.itemsize, len(content) - stream.tell()
-    if min(shape, default=0) < 0 or size != there:
-        raise DataError(f"declares {size} bytes for shape {shape} and has {there}: expected as many; write it again")
-    stream.seek(0)
-    return np.lib.format.read_array(stream, allow_pickle=False)
 
 
 def make_folder(folder: Path, flag: str) -> Path:

@@ -16,7 +16,7 @@ from absl import flags
 
 from glnet_tf.cli.flagging import config_from_flags, define, run
 from glnet_tf.config import DataConfig, LossConfig, ModelConfig
-from glnet_tf.files import write_json
+from glnet_tf.files import read_json, write_json
 
 define(DataConfig, LossConfig, ModelConfig)
 PARTS = ("step", "losses", "scaling", "inference", "refinement", "pipeline")
@@ -96,7 +96,7 @@ def all_parts() -> dict[str, Any]:
     }
     output = Path(flags.FLAGS.output)
     if flags.FLAGS.output and output.exists():
-        found = json.loads(output.read_text())
+        found = read_json(output, "figures of this tool", {"ratios": dict})
         if found.get("data") == figures["data"]:
             figures = found
     jobs = [(f"step_{encoder}", "step", [f"--encoder={encoder}"]) for encoder in ENCODERS]
@@ -123,7 +123,7 @@ def in_a_process(what: str, arguments: list[str]) -> dict[str, Any]:
         file = Path(folder) / "figures.json"
         command = [sys.executable, *sys.argv, f"--what={what}", *arguments, f"--output={file}"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        return json.loads(file.read_text())
+        return read_json(file)
 
 
 def processor() -> str:

@@ -51,7 +51,7 @@ def refined(given: list[str], place: Path) -> dict[str, dict[str, float]]:
     file = place / "table.json"
     if not file.exists():
         call("refine.py", *given, f"--output_dir={place}")
-    return of_stages(read_json(file))
+    return of_stages(read_json(file, "errors by stage", {str: {str: float}}))
 
 
 def evaluated(given: list[str], place: Path) -> dict[str, dict[str, float]]:
@@ -61,7 +61,7 @@ def evaluated(given: list[str], place: Path) -> dict[str, dict[str, float]]:
         file = place.with_name(f"{place.name}_{stage}.json")
         if not file.exists():
             call("evaluate.py", *given, f"--refine={stage}", f"--output={file}")
-        found[stage] = read_json(file)["metrics"]
+        found[stage] = read_json(file, "an evaluation", {"metrics": {str: float}})["metrics"]
     return of_stages(found)
 
 

@@ -32,6 +32,7 @@ ADVICE = (
 )
 # glibc's numbers, and: no block by itself, nothing given back, one pool for all threads.
 MALLOC = {"M_MMAP_MAX": (-4, 0), "M_TRIM_THRESHOLD": (-1, 2**31 - 1), "M_ARENA_MAX": (-8, 1)}
+OFFLINE = "GLNET_OFFLINE"  # see models.encoders.pretrained
 NO_MEMORY = "Operation received an exception:Status: 1,"  # oneDNN's number for want of memory
 DEFINE: dict[type, Callable[..., Any]] = {
     str: flags.DEFINE_string,
@@ -173,6 +174,20 @@ def stop_as_by_ctrl_c() -> Stop:
     return stop
 
 
+def parse(arguments: Sequence[str]) -> list[str]:
+    """Sets the flags from a command line, and returns what is no flag in it, its first word before.
+
+    Raises:
+      ConfigError, flags.Error: it, or a flagfile in it, is not made of flags.
+    """
+    try:
+        return flags.FLAGS(list(arguments))
+    # --noflip=3, a flagfile that is no text, or one that names itself.
+    except (ValueError, RecursionError) as error:
+        where = " ".join(word for word in arguments if "flagfile" in word) or "flags"
+        raise ConfigError(f"{where}: {error}: expected --NAME=VALUE, a flagfile in UTF-8; see --help") from None
+
+
 def run(main: Callable[[], int | None], doc: str = "", first: Sequence[str] = ()) -> None:
     """Parses the command line and runs a command; what a user can mend ends it with one line and exit code 2.
 
@@ -183,11 +198,14 @@ def run(main: Callable[[], int | None], doc: str = "", first: Sequence[str] = ()
     """
     app.define_help_flags()
     flags.DEFINE_float("max_memory", 0.0, "gigabytes that the tool may take; 0: whatever there is", lower_bound=0.0)
+    flags.DEFINE_boolean("offline", False, "never download weights (Keras has some for resnet50)")
     if first and {"--help", "-help", "-h"} & set(sys.argv[1:]):
         print(first_flags(doc, first))
         sys.exit(0)
     try:
-        rest = flags.FLAGS(sys.argv)
+        rest = parse(sys.argv)
+        if flags.FLAGS.offline:
+            os.environ[OFFLINE] = "1"
         if flags.FLAGS.max_memory:
             limit_memory(flags.FLAGS.max_memory)
         keep_memory()

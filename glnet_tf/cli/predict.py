@@ -240,7 +240,7 @@ def predict(predictor: Predictor, weights: str, frames: Frames, folder: Path) ->
     }
     with ResultFolder(folder, settings, outputs=flags.FLAGS.outputs) as results:
         note = folder / "prediction.json"
-        if note.exists() and read_json(note)["complete"]:
+        if note.exists() and read_json(note, "the notes of a prediction", {"complete": bool})["complete"]:
             print(f"{folder}: there already")
             return True
         begin, speed = flags.FLAGS.start, read_speed(flags.FLAGS.speed)

@@ -95,6 +95,10 @@ class Frames:
         self.size: tuple[int, int] | None = None
         self.selection = selection
         path = Path(place)
+        try:
+            path.exists()
+        except OSError as error:  # a name that is too long
+            raise DataError(f"{place[:200]}: {error.strerror}: expected a file or folder; correct --input") from None
         self.live = place.isdigit() and not path.exists()
         self._of_images = False
         if self.live:

@@ -137,6 +137,11 @@ def _depth(evaluation: Evaluation) -> Report:
         truths.append(truth[counts])
         predicted.append(_checked(depth[counts], source.label(index)))
         rows_of.append((np.nonzero(counts)[0] / truth.shape[0]).astype(np.float32))
+    if not truths:
+        raise DataError(
+            f"{source.name}: no true depth between {MIN_DEPTH:g} and {config.max_depth:g} m, crop {crop}, in "
+            f"{len(indices)} frames: expected some; correct --max_depth, --crop or --split"
+        )
     scale = {"median": None, "none": 1.0}.get(config.scaling)
     if config.scaling == "set":
         scale = common_scale(truths, predicted, max_depth=config.max_depth)

@@ -16,11 +16,12 @@ import tensorflow as tf
 from glnet_tf.config import DataConfig, LossConfig, ModelConfig, RefinementConfig, TrainingConfig
 from glnet_tf.data.pipeline import batches, stream
 from glnet_tf.data.source import Source
-from glnet_tf.errors import NonFiniteLossError
+from glnet_tf.errors import DataError, NonFiniteLossError
 from glnet_tf.files import append_json_line, check_settings, read_json_lines
 from glnet_tf.inference.frame_errors import SHOWN, Errors, average_errors, frame_errors
 from glnet_tf.inference.frame_prediction import window_predictions
 from glnet_tf.losses.objective import loss_weights
+from glnet_tf.parsing import misfit
 from glnet_tf.progress import progress_bar
 from glnet_tf.refinement.refiner import Refiner
 from glnet_tf.structures import MIDDLE, snippet_signature
@@ -140,12 +141,14 @@ def run_all(ablation: Ablation, folder: Path, settings: dict[str, Any]) -> list[
     """
     file = folder / "trainings.jsonl"
     settings = json.loads(json.dumps(settings))
-    lines = read_json_lines(file)
+    lines = read_json_lines(file, dict)
     if lines:
         check_settings(file, lines[0], settings)
     else:
         append_json_line(file, settings)
     done = lines[1:]
+    if wrong := misfit(done, [{"without": str, "seed": int, "errors": {str: {str: {str: float}}}}]):
+        raise DataError(f"{file}: is damaged ({wrong}, after its first line): expected trainings; restore it")
     todo = [(name, seed) for seed in range(ablation.seeds) for name in LEFT_OUT]
     todo = [pair for pair in todo if pair not in {(row["without"], row["seed"]) for row in done}]
     with progress_bar(len(LEFT_OUT) * ablation.seeds, "ablation", "training", len(done)) as bar:

@@ -60,7 +60,7 @@ def demonstrate(
         return
     print(f"refining {PICTURES} snippets", file=sys.stderr)
     metrics = {
-        **read_json(before),
+        **read_json(before, "errors", {"shipped": {str: float}}),
         "trained": errors_of(trainer, test),
         **refined(trainer, test, shown),
     }
@@ -112,7 +112,7 @@ def write_page(run_dir: Path, metrics: dict[str, Any]) -> None:
     """Writes report.html: the boards under a slider, the objective's terms, the tables."""
     boards = [run_dir / f"street{number}_{stage}.png" for number in range(PICTURES) for stage in STAGES]
     frames = [ReportFrame(board.stem, {"frame": as_jpeg(np.asarray(Image.open(board)), 2000)}) for board in boards]
-    lines = read_json_lines(run_dir / "metrics.jsonl")
+    lines = read_json_lines(run_dir / "metrics.jsonl", {"step": int})
     steps = [line for line in lines if "total" in line]
     curves = {
         name: ([line["step"] for line in steps], [line[name] for line in steps]) for name in steps[0] if name != "step"

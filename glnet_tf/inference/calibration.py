@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from glnet_tf.data.files.calibration import UNKNOWN, Camera, check_fit, read_camera, undistort
-from glnet_tf.data.files.images import DAMAGED, FORMATS, image_files
+from glnet_tf.data.files.images import image_files, opened
 from glnet_tf.data.frames import Frame
+from glnet_tf.errors import DataError
 from glnet_tf.geometry.camera import intrinsics_from_field_of_view, resize_intrinsics
 from glnet_tf.inference.focal_length import estimate_focal_length
 from glnet_tf.models.glnet import GLNet
@@ -22,6 +22,8 @@ CAMERA_FILE = "cam.txt"
 EXIF, FOCAL_LENGTH_35MM = 0x8769, 0xA405
 # Diagonal of 35 mm film, to which such focal lengths refer.
 FILM_DIAGONAL = 43.27
+# Millimetres, of the lenses that there are.
+MIN_FILM, MAX_FILM = 1.0, 10_000.0
 
 
 class Calibration(NamedTuple):
@@ -116,8 +118,8 @@ def _exif_focal_length(path: Path, size: tuple[int, int]) -> float:
     """The focal length, pixels, that the (first) image knows of its camera; 0 if it does not."""
     try:
         file = image_files(path)[0] if path.is_dir() else str(path)
-        with Image.open(file, formats=FORMATS) as image:
+        with opened(Path(file)) as image:
             film = float(image.getexif().get_ifd(EXIF).get(FOCAL_LENGTH_35MM, 0) or 0)
-    except (*DAMAGED, IndexError):
+    except (DataError, IndexError):
         return 0.0
-    return film / FILM_DIAGONAL * float(np.hypot(*size))
+    return film / FILM_DIAGONAL * float(np.hypot(*size)) if MIN_FILM <= film <= MAX_FILM else 0.0

@@ -22,12 +22,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 
 from glnet_tf.data.datasets.folder import DEPTH_SCALE
 from glnet_tf.data.files.arrays import read_depth_png, read_flo, write_depth_png, write_flo, write_kitti_flow
-from glnet_tf.data.files.images import read_image
+from glnet_tf.data.files.images import read_grey, read_image
 from glnet_tf.errors import DataError
 from glnet_tf.files import (
     SETTINGS,
@@ -47,6 +46,7 @@ from glnet_tf.geometry.epipolar import essential_matrix, fundamental_matrix, sam
 from glnet_tf.inference.outputs import DEFAULT_OUTPUTS, OF_FRAMES, outputs_of
 from glnet_tf.inference.source_prediction import Errors, Histories, Predecessor
 from glnet_tf.metrics.odometry import STRAIGHT_AHEAD
+from glnet_tf.parsing import is_inside
 from glnet_tf.structures import FramePrediction, pose_after
 from glnet_tf.visualization.pictures import write_jpeg, write_png
 
@@ -56,6 +56,24 @@ MAX_PNG, MAX_KITTI_FLOW = 65535, 511.9
 MAX_PNG_DEPTH = 16.0
 # Rows of flow, at least, by which the motion is compared with straight ahead.
 GRID = 32
+ROW = {
+    "name": str,
+    "path": str,
+    "pose": [[float]],
+    "motion": ([[float]], None),
+    "intrinsics": [[float]],
+    "height": int,
+    "width": int,
+    "depth_png_scale": float,
+    "time": (float, None),
+    "reason": str,
+    "scale": float,
+    "ground": ([float], None),
+    "misfits": ([float], None),
+    "errors": {str: {str: float}},
+    "pft": {str: [float]},
+    "oft": {str: [float]},
+}
 
 
 class FrameRow(NamedTuple):
@@ -107,12 +125,16 @@ def read_rows(folder: Path) -> list[FrameRow]:
     Raises:
       DataError: a line is damaged.
     """
-    rows = []
-    for line in read_json_lines(folder / ROWS):
-        try:
-            rows.append(FrameRow(**line))
-        except TypeError:
-            raise DataError(f"{folder / ROWS}: {str(line)[:80]}: expected a frame's fields; restore the file") from None
+    rows = [FrameRow(**{name: line[name] for name in ROW}) for line in read_json_lines(folder / ROWS, ROW)]
+    for row in rows:
+        motion, ground = row.pose if row.motion is None else row.motion, [0.0] * 3 if row.ground is None else row.ground
+        lengths = [[*map(len, matrix)] for matrix in (row.pose, motion, row.intrinsics, [ground])]
+        whole = lengths == [[4] * 4, [4] * 4, [3] * 3, [3]] and (row.misfits is None or len(row.misfits) == 2)
+        whole = whole and min(row.depth_png_scale, row.scale, row.height, row.width) > 0
+        if not (whole and is_inside(row.name) and is_inside(row.path or row.name)):
+            raise DataError(
+                f"{folder / ROWS}: {row.name[:80]!r}: expected a frame's name, size, pose, K and scale; remove its line"
+            )
     return rows
 
 
@@ -151,7 +173,7 @@ class ResultFolder(contextlib.AbstractContextManager):
             # A start that failed before its first result leaves no more than these two.
             begun = any(file.name not in (".lock", SETTINGS) for file in folder.iterdir())
             if begun and note.exists():
-                check_settings(note, read_json(note), settings, flag)
+                check_settings(note, read_json(note, "the settings of these results", dict), settings, flag)
             write_json(note, settings)
             self.rows = {row.name: row for row in read_rows(folder)}
             failed.pop_all()
@@ -229,7 +251,7 @@ class ResultFolder(contextlib.AbstractContextManager):
             disparity=1 / read_array(depth, "depth"),
             confidence=read_array(depth, "confidence"),
             flow=read_flo(flow)[0] if flow.exists() else None,
-            moving=cv2.imread(str(moving), cv2.IMREAD_GRAYSCALE) > 0 if moving.exists() else None,
+            moving=read_grey(moving) > 0 if moving.exists() else None,
             motion=None if row.motion is None else np.array(row.motion),
             pose=np.array(row.pose),
             intrinsics=np.array(row.intrinsics),

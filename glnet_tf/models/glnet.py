@@ -22,6 +22,9 @@ from glnet_tf.models.depth_net import DepthNet
 from glnet_tf.models.flow.flow_net import FLOW_NETS
 from glnet_tf.structures import FRAMES, Predictions, Snippet, dimension, height_and_width, merge, split
 
+# (H, W) of images that are large enough for every layer.
+SMALL = (64, 64)
+
 
 class GLNet(tf.keras.Model):
     """The three networks and, when K is learned, one K per camera.
@@ -86,10 +89,12 @@ class GLNet(tf.keras.Model):
         )
 
     def build_variables(self) -> None:
-        """Makes every variable, for a checkpoint or an optimizer that needs them before the first batch."""
-        height, width = self.image_size
+        """Makes every variable, for a checkpoint or an optimizer that needs them before the first batch.
+
+        Their shapes do not depend on the size of the images.
+        """
         blank = Snippet(
-            images=tf.zeros([1, FRAMES, height, width, 3]),
+            images=tf.zeros([1, FRAMES, *SMALL, 3]),
             intrinsics=tf.eye(3, batch_shape=[1]),
             camera=tf.zeros([1], tf.int32),
             index=tf.zeros([1], tf.int64),

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
 from glnet_tf.config import ModelConfig
-from glnet_tf.errors import CheckpointError
+from glnet_tf.errors import CheckpointError, GLNetError
 from glnet_tf.files import check_settings, make_folder, read_json, write_json
 from glnet_tf.models.glnet import GLNet
+from glnet_tf.models.sizes import STRIDE
+from glnet_tf.parsing import misfit
+
+# Of the images' sides, pixels: far beyond what any memory holds the training of.
+MAX_SIDE = 2**13
+FIELDS = {"model": dict, "image_height": int, "image_width": int, "cameras": [str], "shapes": [float]}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,9 +54,23 @@ def open_run_folder(run_dir: Path, wanted: Architecture) -> None:
 
 
 def architecture_of(fields: dict[str, Any]) -> Architecture:
-    """Returns the architecture of these fields; raises TypeError or KeyError where they are not those of one."""
-    lists = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
-    return Architecture(**{**fields, **lists, "model": ModelConfig(**fields["model"])})
+    """Returns the architecture of fields that a file holds.
+
+    Raises:
+      CheckpointError: they are not those of one; without the file's name.
+    """
+    wrong = misfit(fields, FIELDS)
+    try:
+        found = None if wrong else Architecture(**{**fields, "model": ModelConfig(**fields["model"])})
+    except (GLNetError, TypeError) as error:
+        raise CheckpointError(f"{error}") from None
+    if found is None or not found.cameras:
+        raise CheckpointError(wrong or "it has no camera")
+    if not all(side in range(STRIDE, MAX_SIDE + 1, STRIDE) for side in (found.image_height, found.image_width)):
+        raise CheckpointError(f"its images are {found.image_height}x{found.image_width}")
+    if len(found.shapes) not in (0, len(found.cameras)) or not all(0 < x < math.inf for x in found.shapes):
+        raise CheckpointError(f"its shapes are {found.shapes[:5]}, of {len(found.cameras)} cameras")
+    return dataclasses.replace(found, cameras=tuple(found.cameras), shapes=tuple(found.shapes))
 
 
 def _flat(architecture: Architecture) -> dict[str, object]:
@@ -70,7 +91,7 @@ def read_architecture(run_dir: Path) -> Architecture:
         )
     try:
         return architecture_of(read_json(path))
-    except (ValueError, TypeError, KeyError) as error:
+    except CheckpointError as error:
         raise CheckpointError(f"{path}: damaged ({error}); restore the file or train in a new --run_dir") from None
 
 

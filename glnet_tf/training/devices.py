@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 
@@ -20,9 +21,9 @@ def peak_gigabytes() -> float:
 
 
 def share_memory() -> None:
-    """Lets TensorFlow take the memory of GPUs as it needs it, instead of all of it at once."""
+    """Lets TensorFlow take the memory of GPUs as it needs it, unless it was used before: then it has all of it."""
     for gpu in tf.config.list_physical_devices("GPU"):
-        if not tf.config.experimental.get_memory_growth(gpu):
+        with contextlib.suppress(RuntimeError):  # also where GPUs would differ, which TensorFlow does not allow
             tf.config.experimental.set_memory_growth(gpu, True)
 
 

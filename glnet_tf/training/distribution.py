@@ -7,7 +7,6 @@ Every replica keeps a copy of the weights. The copies stay equal, as all of them
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Iterator
 from typing import Any, Callable
@@ -15,7 +14,8 @@ from typing import Any, Callable
 import tensorflow as tf
 
 from glnet_tf.data.pipeline import Share
-from glnet_tf.errors import ConfigError, WorkerError
+from glnet_tf.errors import ConfigError, DataError, WorkerError
+from glnet_tf.parsing import parse_json
 from glnet_tf.training.devices import share_memory
 
 EXAMPLE = '{"cluster": {"worker": ["HOST:PORT", ...]}, "task": {"type": "worker", "index": NUMBER}}'
@@ -138,12 +138,11 @@ def worker_and_workers() -> tuple[int, int]:
     """
     text = os.environ.get("TF_CONFIG", "")
     try:
-        config = json.loads(text)
+        config = parse_json(text, {"cluster": {"worker": [str]}, "task": {"type": str, "index": int}})
         workers, task = config["cluster"]["worker"], config["task"]
-        named = isinstance(workers, list) and all(isinstance(worker, str) for worker in workers)
-        if named and list(config["cluster"]) == [task["type"]] and task["index"] in range(len(workers)):
+        if list(config["cluster"]) == [task["type"]] and task["index"] in range(len(workers)):
             return task["index"], len(workers)
-    except (ValueError, TypeError, KeyError):
+    except DataError:
         pass
     raise ConfigError(f"TF_CONFIG is {text or 'not set'}: --distribute=multi_worker expected {EXAMPLE}")
 

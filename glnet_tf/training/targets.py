@@ -98,13 +98,14 @@ def _group(
 ) -> Targets:
     count, (height, width) = len(numbers), large
     stem = f"{size[0]}x{size[1]}"
+    done_file = folder / f"{stem}_done.json"
+    done = read_json(done_file, "a number of targets", int) if done_file.exists() else 0
+    done = min(max(done, 0), count)
     arrays = {
-        name: _array(folder / f"{stem}_{name}.npy", dtype, (count, height, width, *rest))
+        name: _array(folder / f"{stem}_{name}.npy", dtype, (count, height, width, *rest), done)
         for name, dtype, rest in (("images", "u1", (3,)), ("log_disparity", "f2", ()), ("weight", "u1", ()))
     }
-    known = _array(folder / f"{stem}_known.npy", "f4", (count,))
-    done_file = folder / f"{stem}_done.json"
-    done = read_json(done_file) if done_file.exists() else 0
+    known = _array(folder / f"{stem}_known.npy", "f4", (count,), done)
     if done < count:
         check_space(folder, (count - done) * height * width * BYTES_PER_PIXEL)
     observe = tf.function(lambda snippet: _middle_targets(model, snippet, size), autograph=False)
@@ -129,13 +130,22 @@ def _group(
     return Targets(**arrays, shift=shift.astype(np.float32), size=size, usable=np.nonzero(means > MIN_MEAN_WEIGHT)[0])
 
 
-def _array(file: Path, dtype: str, shape: tuple[int, ...]) -> np.memmap:
-    """An array in a file, made if need be."""
-    if file.exists():
-        found = np.load(file, mmap_mode="r+", allow_pickle=False)
-        if found.shape == shape and found.dtype == np.dtype(dtype):
-            return found
-    return np.lib.format.open_memmap(file, "w+", dtype, shape)
+def _array(file: Path, dtype: str, shape: tuple[int, ...], done: int) -> np.memmap:
+    """An array in a file, made anew as long as none of its rows is done.
+
+    Raises:
+      DataError: rows are, and the file does not hold them.
+    """
+    if not done:
+        return np.lib.format.open_memmap(file, "w+", dtype, shape)
+    try:
+        np.lib.format.open_memmap(file, "r")  # the other mode makes a short file as long as it says
+        found = np.lib.format.open_memmap(file, "r+")
+    except Exception as error:  # damaged bytes surface as almost any
+        raise DataError(f"{file}: is damaged ({error}): expected {done} targets; remove {file.parent}") from None
+    if found.shape != shape or found.dtype != np.dtype(dtype):
+        raise DataError(f"{file}: holds {found.dtype} {found.shape}: expected {dtype} {shape}; remove {file.parent}")
+    return found
 
 
 def _middle_targets(model: GLNet, snippet: Snippet, size: Size) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

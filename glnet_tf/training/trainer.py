@@ -288,7 +288,7 @@ SCALAR_STEPS = 10
 
 def forget_metrics_after(path: Path, step: int) -> None:
     """Takes the lines of steps that no checkpoint holds out of metrics.jsonl: they will be made again."""
-    lines = [json.dumps(line) + "\n" for line in read_json_lines(path) if line["step"] <= step]
+    lines = [json.dumps(line) + "\n" for line in read_json_lines(path, {"step": int}) if line["step"] <= step]
     if path.exists():
         write_bytes(path, "".join(lines).encode())
 

@@ -6,33 +6,44 @@ import dataclasses
 import hashlib
 import io
 import json
+import re
 import sys
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
-from glnet_tf.errors import CheckpointError
+from glnet_tf.errors import CheckpointError, DataError, GLNetError
 from glnet_tf.files import read_bytes, write_bytes
 from glnet_tf.models.glnet import GLNet
+from glnet_tf.parsing import Archive, parse_json
 from glnet_tf.training.checkpoints import Architecture, architecture_of, load_run, read_architecture
 from glnet_tf.training.devices import share_memory
 
 SHIPPED = Path(__file__).resolve().parents[1] / "weights"
 SUMS = "SHA256SUMS"  # as sha256sum writes it
+SUM = re.compile(r"([0-9a-f]{64}) [ *](\S+)\.npz")
 SUFFIX = ".npz"
 ARCHITECTURE = "architecture"
 LICENCE = "licence"
+MAX_TEXT = 2**20  # bytes of these two
 CAMERAS = "camera_parameters"
 NETWORKS = ("depth_net", "flow_net", "camera_net")
 
 
 def shipped() -> dict[str, str]:
-    """Returns the names of the weights that ship with the library, and the SHA-256 of each one's file."""
-    sums = SHIPPED / SUMS
-    lines = sums.read_text().splitlines() if sums.exists() else []
-    return {file.removesuffix(SUFFIX): digest for digest, file in map(str.split, lines)}
+    """Returns the names of the weights that ship with the library, and the SHA-256 of each one's file.
+
+    Raises:
+      DataError: the list of them is damaged.
+    """
+    sums, found = SHIPPED / SUMS, {}
+    for line in read_bytes(sums).decode(errors="replace").splitlines() if sums.exists() else ():
+        known = SUM.fullmatch(line)
+        if known is None:
+            raise DataError(f"{sums}: {line[:80]!r}: expected a SHA-256 and a file; install glnet_tf again")
+        found[known[2]] = known[1]
+    return found
 
 
 def load_model(place: str | Path, which: str = "best") -> tuple[GLNet, Architecture]:
@@ -46,16 +57,16 @@ def load_model(place: str | Path, which: str = "best") -> tuple[GLNet, Architect
       CheckpointError: there is no such model, or its file is damaged.
     """
     share_memory()
-    if Path(place).is_dir() and str(place) not in shipped():
+    if Path(place).is_dir() and not _ships(place):
         return load_run(Path(place), which)
-    return _read(*_place(place))
+    return _read(*_opened(place))
 
 
 def architecture_of_weights(place: str | Path) -> Architecture:
     """Returns the architecture of a trained model, see load_model, without its variables."""
-    if Path(place).is_dir() and str(place) not in shipped():
+    if Path(place).is_dir() and not _ships(place):
         return read_architecture(Path(place))
-    return _parsed(*_place(place))[0]
+    return _opened(place)[2]
 
 
 def start_from(model: GLNet, architecture: Architecture, place: str | Path) -> None:
@@ -115,50 +126,67 @@ def weights_digest(model: GLNet) -> str:
     return digest.hexdigest()[:16]
 
 
-def _place(name: str | Path) -> tuple[Path, str]:
-    """The file of weights that ship, or of a user's own, and the SHA-256 that it is to have; empty: any."""
-    known = shipped()
-    if str(name) in known:
-        return SHIPPED / f"{name}{SUFFIX}", known[str(name)]
-    if Path(name).suffix == SUFFIX:
-        return Path(name), ""
-    names = ", ".join(known) or "none"
-    raise CheckpointError(
-        f"{name}: not a run folder, a file of weights (*{SUFFIX}) or the name of weights that ship ({names}); give one"
-    )
+def _ships(place: str | Path) -> bool:
+    """Whether a place is the name of weights that ship; no other place needs their list to be intact."""
+    return Path(place).name == str(place) and (SHIPPED / f"{place}{SUFFIX}").exists()
 
 
-def _parsed(file: Path, digest: str) -> tuple[Architecture, str, dict[str, np.ndarray]]:
-    """The architecture, licence and arrays of a file."""
+def _opened(place: str | Path) -> tuple[Path, Archive, Architecture]:
+    """The file of weights that ship, or of a user's own, its arrays, still packed, and the architecture they fit."""
+    if _ships(place):
+        file, digest = SHIPPED / f"{place}{SUFFIX}", shipped().get(str(place), "none")
+    elif Path(place).suffix == SUFFIX:
+        file, digest = Path(place), ""
+    else:
+        names = ", ".join(sorted(found.stem for found in SHIPPED.glob(f"*{SUFFIX}"))) or "none"
+        raise CheckpointError(
+            f"{place}: not a run folder, a file of weights (*{SUFFIX}) or the name of weights that ship ({names}); "
+            "give one"
+        )
     content = read_bytes(file)
     if digest and hashlib.sha256(content).hexdigest() != digest:
         raise CheckpointError(f"{file}: damaged: its SHA-256 is not that of {SUMS} beside it; install glnet_tf again")
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            arrays = dict(archive)
-        architecture = architecture_of(json.loads(arrays.pop(ARCHITECTURE).tobytes()))
-        licence = arrays.pop(LICENCE).tobytes().decode()
-    except (ValueError, TypeError, KeyError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise CheckpointError(
-            f"{file}: damaged or no weights ({error}); expected a file of tools/export.py --format=weights"
-        ) from None
-    return architecture, licence, arrays
+        archive = Archive(content)
+        return file, archive, architecture_of(parse_json(_text(archive, ARCHITECTURE)))
+    except GLNetError as error:
+        raise _not_weights(file, error) from None
 
 
-def _read(file: Path, digest: str) -> tuple[GLNet, Architecture]:
+def _text(archive: Archive, name: str) -> str:
+    if name not in archive.names or archive.head(name).shape > (MAX_TEXT,):
+        raise DataError(f"it has no {name}, or a longer one than {MAX_TEXT} bytes")
+    return archive.array(name).tobytes().decode(errors="replace")
+
+
+def _not_weights(file: Path, reason: object) -> CheckpointError:
+    return CheckpointError(
+        f"{file}: damaged or no weights ({reason}); expected a file of tools/export.py --format=weights"
+    )
+
+
+def _read(file: Path, archive: Archive, architecture: Architecture) -> tuple[GLNet, Architecture]:
     """The model of a file."""
-    architecture, licence, arrays = _parsed(file, digest)
     model = architecture.build(weights=False)
     model.build_variables()
     variables = named_variables(model)
-    if {name: tuple(v.shape) for name, v in variables.items()} != {name: v.shape for name, v in arrays.items()}:
-        odd = sorted(set(variables) ^ set(arrays)) or ["shapes"]
-        raise CheckpointError(
-            f"{file}: its arrays are not those of the networks that it names (the first: {odd[0]}); expected weights "
-            "of this version; export them again"
-        )
-    for name, variable in variables.items():
-        variable.assign(arrays[name].astype(np.float32))
+    try:
+        licence = _text(archive, LICENCE)
+        shapes = {name: archive.head(name).shape for name in archive.names if name not in (ARCHITECTURE, LICENCE)}
+        if {name: tuple(variable.shape) for name, variable in variables.items()} != shapes:
+            odd = sorted(set(variables) ^ set(shapes)) or ["shapes"]
+            raise CheckpointError(
+                f"{file}: its arrays are not those of the networks that it names (the first: {odd[0]}); expected "
+                "weights of this version; export them again"
+            )
+        for name, variable in variables.items():
+            with np.errstate(over="ignore"):
+                array = archive.array(name).astype(np.float32)
+            if not np.isfinite(array).all():
+                raise DataError(f"{name} has values that are not finite")
+            variable.assign(array)
+    except DataError as error:
+        raise _not_weights(file, error) from None
     if licence:
         print(f"{file.stem}: {licence}", file=sys.stderr)
     return model, architecture

@@ -18,6 +18,7 @@ from PIL import Image
 
 from glnet_tf.files import write_bytes
 from glnet_tf.progress import command_line
+from glnet_tf.visualization.plots import add_legend
 
 MAX_FRAMES, WIDEST, JPEG_QUALITY = 48, 640, 80
 LAYERS = {
@@ -98,7 +99,7 @@ def write_report(
             + [f"{name} {importlib.metadata.version(name)}" for name in VERSIONED]
         ),
     )
-    write_bytes(file, page.encode())
+    write_bytes(file, page.encode(errors="replace"))  # names of files may be any bytes
 
 
 def as_jpeg(picture: np.ndarray, widest: int = WIDEST) -> str:
@@ -131,7 +132,7 @@ def chart(
     axes.set(xlabel=x, ylabel=y)
     axes.grid(alpha=0.3)
     if len(curves) + (level is not None) > 1:
-        axes.legend()
+        add_legend(axes)
     return _drawn(figure)
 
 
@@ -147,7 +148,7 @@ def path_from_above(paths: dict[str, np.ndarray], unit: str) -> str:
     axes.axis("equal")
     axes.margins(0.1)
     axes.grid(alpha=0.3)
-    axes.legend()
+    add_legend(axes)
     return _drawn(figure)
 
 

@@ -195,7 +195,7 @@ def test_a_folder_of_something_else_is_refused(scenes, out):
     with pytest.raises(ConfigError, match=r"--dataset=street: expected data sets of image files"):
         prepare(settings("", dataset="street", street=StreetConfig(street_frames=3, streets=1)), out.with_name("new"))
     (out / "manifest.json").write_text("[]")
-    with pytest.raises(DataError, match=r"manifest.json: is damaged: .*remove"):
+    with pytest.raises(DataError, match=r"manifest.json: is damaged .*remove"):
         prepare(settings(scenes), out)
 
 
@@ -216,3 +216,16 @@ def test_the_tool_killed_and_run_again(scenes, out):
     prepare(settings(scenes), out.with_name("whole"))
     assert content(out / "frames") == content(out.with_name("whole"))
     assert len(RecordsSource(out, part="all")) == 4 + 298
+
+
+@pytest.mark.parametrize("more", [{}, {"left_out": "static"}])
+def test_a_manifest_cannot_have_files_elsewhere_removed(scenes, out, tmp_path, more):
+    prepare(settings(scenes), out)
+    (tmp_path / "7.jpg").write_bytes(b"mine")
+    manifest = json.loads((out / "manifest.json").read_text())
+    entry = manifest["scenes"]["a"]["frames"][0]
+    entry.update(output="../../7.jpg", sha256="of another file", **more)
+    (out / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(DataError, match=r"manifest.json: is damaged: expected the manifest of a preparation; remove"):
+        prepare(settings(scenes), out)
+    assert (tmp_path / "7.jpg").read_bytes() == b"mine"

@@ -182,6 +182,13 @@ def spoil_index(out, change):
     (out / "index.json").write_text(json.dumps(index))
 
 
+def move_shard(out):
+    """A whole shard, but one that lies elsewhere."""
+    shard = sorted(out.glob("*.tfrecord"))[0]
+    shard.rename(out.parent / shard.name)
+    return lambda index: index["shards"][0].__setitem__(0, f"../{shard.name}")
+
+
 def truncate(out):
     shard = sorted(out.glob("*.tfrecord"))[2]
     shard.write_bytes(shard.read_bytes()[:-1])
@@ -198,6 +205,11 @@ def truncate(out):
         (lambda out: spoil_index(out, lambda index: index.pop("cameras")), r"index.json: is damaged"),
         (lambda out: spoil_index(out, lambda index: index["snippets"][0].append(5)), r"index.json: is damaged"),
         (lambda out: spoil_index(out, lambda index: index["snippets"][0].__setitem__(3, 99)), r"is damaged"),
+        (lambda out: spoil_index(out, lambda index: index["snippets"][0].__setitem__(0, -1)), r"is damaged"),
+        (lambda out: spoil_index(out, move_shard(out)), r"index.json: is damaged"),
+        (lambda out: spoil_index(out, lambda index: index["scenes"].update({"../x": []})), r"is damaged"),
+        (lambda out: spoil_index(out, lambda index: index["scenes"]["a"].append("../../x.jpg")), r"is damaged"),
+        (lambda out: (out / "index.json").write_text("[" * 100_000), r"index.json: is damaged"),
     ],
 )
 def test_bad_records(copied, spoil, message):

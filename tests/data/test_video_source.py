@@ -136,3 +136,13 @@ def test_wrong_places(tmp_path, config):
         (tmp_path / f"a.{suffix}").touch()
     with pytest.raises(DataError, match=r"a.mp4: has the name of a.avi: .*rename one"):
         VideoSource(tmp_path, config=config)
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"frames": "1"}', None])
+def test_a_damaged_note_about_extracted_frames_is_named(tmp_path, text):
+    write_video(tmp_path / "a.mp4")
+    note = extract_frames(tmp_path / "a.mp4", tmp_path / "out")
+    assert extract_frames(tmp_path / "a.mp4", tmp_path / "out") == note
+    (tmp_path / "out" / "video.json").write_text(json.dumps({**note._asdict(), "width": 0}) if text is None else text)
+    with pytest.raises(DataError, match=r"video.json: .*(is damaged|expected positive numbers).* remove"):
+        extract_frames(tmp_path / "a.mp4", tmp_path / "out")

@@ -179,3 +179,9 @@ def test_a_model_is_evaluated_like_files(tmp_path, video, run_dir):
         if task == "road":
             # A flat depth is a plane, too.
             assert report.metrics["flat_share"] > 0.99 and report.metrics["flat_frames"] == 1
+
+
+def test_no_truth_within_the_cap_is_one_line(tmp_path, video):
+    save_depth(tmp_path, video, raw_names(video))
+    with pytest.raises(DataError, match=r"no true depth between 0.001 and 0.01 m, crop garg.*correct --max_depth"):
+        evaluated(tmp_path, video, "kitti_raw", "depth", max_depth=0.01)

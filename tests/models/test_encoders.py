@@ -229,14 +229,21 @@ def test_weights_that_are_not_to_be_had_name_the_remedy(monkeypatch):
         build_encoder("efficientnet_lite0")
 
 
-def test_resnet50_without_a_network_is_one_clear_line(monkeypatch):
+def test_resnet50_without_a_network_is_one_clear_line(monkeypatch, tmp_path, capsys):
     def unreachable(*_, **__):
         raise Exception("URL fetch failure on https://example.org: None -- Name or service not known")
 
     monkeypatch.setattr("keras.src.applications.resnet.data_utils.get_file", unreachable)
+    monkeypatch.setenv("HOME", str(tmp_path))
     with pytest.raises(ConfigError, match="--encoder_weights=imagenet.*URL fetch.*--encoder_weights=none") as caught:
         build_encoder("resnet50")
     assert "\n" not in str(caught.value)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "downloading the weights of resnet50" in line and "--offline" in line
+    monkeypatch.setenv("GLNET_OFFLINE", "1")
+    with pytest.raises(ConfigError, match="--offline: the weights of resnet50 are not in .*--encoder_weights=none"):
+        build_encoder("resnet50")
+    assert not capsys.readouterr().err
 
 
 def test_resnet50_gives_the_features_of_keras_applications(tmp_path):

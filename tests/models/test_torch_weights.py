@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -18,6 +19,7 @@ ARRAYS = {
     "bn.num_batches_tracked": np.array(7, np.int64),
 }
 NUMBERS = np.arange(12, dtype=np.float32)
+MAGIC = pickled(0x1950A86A20F9469CFC6C) + pickled(1001)
 
 
 def write(tmp_path, content: bytes) -> str:
@@ -131,7 +133,7 @@ def test_a_pickle_cannot_alter_what_it_is_handed(tmp_path):
     altered = pickled({})[:-1] + b"0" + pickled(function)[2:-1] + pickled({"leak": 1})[2:-1] + b"b0}."
     refuse(write(tmp_path, zip_file(altered, {})))
     altered = pickled([function])[:-2].replace(b"](", b"") + pickled({"leak": 1})[2:-1] + b"b."
-    refuse(write(tmp_path, zip_file(altered, {})), "no dictionary")
+    refuse(write(tmp_path, zip_file(altered, {})), "for a dict that is none")
     calls, storages = contiguous(ARRAYS)
     assert len(read_torch_state_dict(write_pickle(tmp_path, calls, storages))) == len(ARRAYS)
 
@@ -154,6 +156,8 @@ def test_a_pickle_cannot_alter_what_it_is_handed(tmp_path):
         ([12], [1], 0),
         ((12,), (1,), "0"),
         ((12,), (True,), 0),
+        ((1,) * 9, (1,) * 9, 0),
+        ((1 << 70,), (1,), 0),
     ],
 )
 def test_tensors_outside_their_storage_are_refused(tmp_path, size, stride, offset):
@@ -175,8 +179,41 @@ def test_a_compressed_archive_is_refused(tmp_path):
     refuse(write(tmp_path, content), "compressed")
 
 
-def test_a_memo_larger_than_the_pickle_is_refused(tmp_path):
-    refuse(write(tmp_path, zip_file(b"\x80\x02}r\xff\xff\xff\x7f.", {})), "memo")
+def test_a_high_place_in_the_memo_claims_no_memory(tmp_path):
+    tracemalloc.start()
+    assert read_torch_state_dict(write(tmp_path, zip_file(b"\x80\x02}r\xff\xff\xff\x7f.", {}))) == {}
+    assert tracemalloc.get_traced_memory()[1] < 1e6
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"\x80\x02}N" + b"\x85" * 1_000_000 + b"Ns.", "steps"),
+        (b"\x80\x02}N" + b"\x85" * 50_000 + b"Ns.", "key"),  # hash() would recurse
+        (b"\x80\x02})" + b"q\x01h\x01\x86" * 60 + b"Ns.", "key"),  # and here never end
+        (b"\x80\x02](" + b"K\x00" * 100_000 + b"e.", "steps"),
+        (pickled(Reduce(Global("collections", "OrderedDict"), ([("a", 1)],))), "call"),
+        (pickled(Reduce(Global("collections", "OrderedDict"), ())).replace(b"(t", b"N"), "call"),
+    ],
+)
+@pytest.mark.parametrize("legacy", [False, True])
+def test_little_that_would_cost_much_is_refused(tmp_path, content, words, legacy):
+    refuse(write(tmp_path, legacy_file(content, {}, {}) if legacy else zip_file(content, {})), words)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"\x80\x02N" + b"\x85" * 50_000 + b".", "magic number"),
+        (pickled([0x1950A86A20F9469CFC6C]), "magic number"),
+        (MAGIC + pickled([1]), "big-endian"),
+        (MAGIC + pickled({"little_endian": True}) + pickled({}) + pickled([1]), "storages"),
+        (MAGIC + pickled({"little_endian": True}) + pickled({}) + pickled({}), "storages"),
+    ],
+)
+def test_what_an_old_file_begins_with_is_of_its_type(tmp_path, content, words):
+    refuse(write(tmp_path, content), words)
 
 
 def test_a_storage_declared_twice_differently_is_refused(tmp_path):
@@ -186,8 +223,8 @@ def test_a_storage_declared_twice_differently_is_refused(tmp_path):
 
 def test_what_is_no_state_dict_is_refused(tmp_path):
     calls, storages = contiguous({"w": NUMBERS})
-    refuse(write_pickle(tmp_path, {"state_dict": calls}, storages), "not a named tensor")
-    refuse(write_pickle(tmp_path, {3: calls["w"]}, storages), "not a named tensor")
+    refuse(write_pickle(tmp_path, {"state_dict": calls}, storages), "not a tensor")
+    refuse(write_pickle(tmp_path, {3: calls["w"]}, storages), "not a name")
     refuse(write_pickle(tmp_path, [1, 2]), "no dictionary")
     refuse(write_pickle(tmp_path, calls), "missing")
     refuse(write(tmp_path, zip_file(pickled(calls), storages, byteorder=b"big")), "big-endian")

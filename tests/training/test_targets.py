@@ -103,3 +103,13 @@ def test_too_few_frames_for_a_batch_are_named(source, observed, tmp_path):
     (group,) = make_targets(None, "one", source, DATA, 1.5, tmp_path)
     with pytest.raises(DataError, match="--batch_size=8"):
         target_batches([group], DataConfig(batch_size=8), 0, 0)
+
+
+def test_rows_that_are_done_are_read_from_a_whole_file_or_not_at_all(source, observed, tmp_path):
+    make_targets(None, "one", source, DATA, 1.5, tmp_path)
+    (file,) = tmp_path.glob("*/*_log_disparity.npy")
+    whole = file.read_bytes()
+    for content in (whole[:-1], whole[:20], b"", whole.replace(b"<f2", b"<i2")):
+        file.write_bytes(content)
+        with pytest.raises(DataError, match=rf"{file.name}: .*; remove {file.parent}"):
+            make_targets(None, "one", source, DATA, 1.5, tmp_path)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import json
 import zipfile
 
 import cv2
@@ -11,10 +12,16 @@ import tensorflow as tf
 
 import glnet_tf
 from glnet_tf.config import ModelConfig
-from glnet_tf.errors import CheckpointError
+from glnet_tf.errors import CheckpointError, DataError
 from glnet_tf.training import weights
 from glnet_tf.training.checkpoints import Architecture
-from glnet_tf.training.weights import load_model, named_variables, start_from, write_weights
+from glnet_tf.training.weights import (
+    architecture_of_weights,
+    load_model,
+    named_variables,
+    start_from,
+    write_weights,
+)
 
 CONFIG = ModelConfig(
     encoder="efficientnet_lite0", encoder_weights="none", flow_net="matching", camera_net="solved", intrinsics="learned"
@@ -132,3 +139,61 @@ def test_flow_that_ships_recovers_a_known_shift(name):
         flow = flow_net(tf.constant(images[np.newaxis]))[0][0, :, 16:-16, 16:-16].numpy()
         for found, expected in zip(flow, (shift, (-shift[0], -shift[1]))):
             assert np.median(np.linalg.norm(found - expected, axis=-1)) < 0.25
+
+
+def changed(file, target, **arrays):
+    """A copy of a file of weights with other arrays."""
+    np.savez(target, **{**np.load(file, allow_pickle=False), **arrays})
+    return target
+
+
+def noted(**fields) -> np.ndarray:
+    text = json.dumps({**dataclasses.asdict(ARCHITECTURE), **fields})
+    return np.frombuffer(text.encode(), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"image_height": 1048576}, "its images are 1048576x96"),
+        ({"image_height": "32"}, r"it\[image_height\] is a str"),
+        ({"image_width": 33}, "its images are 32x33"),
+        ({"cameras": []}, "it has no camera"),
+        ({"cameras": [1]}, r"it\[cameras\]\[0\] is a int"),
+        ({"shapes": [3.0]}, "of 2 cameras"),
+        ({"shapes": [3.0, -1]}, "of 2 cameras"),
+        ({"model": []}, r"it\[model\] is a list"),
+        ({"model": {"encoder": "vgg"}}, "--encoder=vgg: expected one of"),
+        ({"model": {"no": "such"}}, "unexpected keyword argument"),
+    ],
+)
+def test_an_architecture_that_is_none_is_refused_before_it_is_built(file, tmp_path, monkeypatch, fields, message):
+    monkeypatch.setattr(Architecture, "build", None)
+    with pytest.raises(CheckpointError, match=f"a.npz: damaged or no weights .*{message}") as error:
+        load_model(changed(file, tmp_path / "a.npz", architecture=noted(**fields)))
+    assert "\n" not in str(error.value)
+    (tmp_path / "architecture.json").write_bytes(noted(**fields).tobytes())
+    with pytest.raises(CheckpointError, match=f"architecture.json: damaged .*{message}"):
+        architecture_of_weights(tmp_path)
+
+
+def test_arrays_of_other_shapes_or_without_values_are_refused(file, tmp_path):
+    name = "depth_net/000/kernel"
+    kernel = np.load(file, allow_pickle=False)[name]
+    for array, message in (
+        (kernel[:1], "not those of the networks .*shapes"),
+        (np.full_like(kernel, np.nan), f"{name} has values that are not finite"),
+        (np.full(kernel.shape, 1e300), f"{name} has values that are not finite"),
+    ):
+        with pytest.raises(CheckpointError, match=f"a.npz: .*{message}"):
+            load_model(changed(file, tmp_path / "a.npz", **{name: array}))
+
+
+def test_a_damaged_list_of_sums_stops_only_what_needs_it(file, tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "SHIPPED", tmp_path)
+    (tmp_path / "net.npz").write_bytes(file.read_bytes())
+    (tmp_path / "SHA256SUMS").write_bytes(b"abc\xff\n\n")
+    with pytest.raises(DataError, match="SHA256SUMS: 'abc.*': expected a SHA-256 and a file; install glnet_tf again"):
+        architecture_of_weights("net")
+    (tmp_path / "architecture.json").write_bytes(noted().tobytes())
+    assert architecture_of_weights(file) == architecture_of_weights(tmp_path) == ARCHITECTURE

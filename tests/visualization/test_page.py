@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from glnet_tf.visualization.page import MAX_FRAMES, FrameStrip, Table, chart, path_from_above, write_report
+from glnet_tf.visualization.plots import write_trajectory_plot
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 # The page in a frame as narrow as a telephone; what it does is noted where --dump-dom shows it.
@@ -91,3 +93,16 @@ def test_a_strip_stays_bounded_and_even():
         strip.add(str(number), {"frame": np.zeros((2, 2, 3), np.uint8)})
     numbers = np.array([int(frame.name) for frame in strip.frames])
     assert MAX_FRAMES / 2 <= len(numbers) <= MAX_FRAMES and numbers[0] == 0 and len(set(np.diff(numbers))) == 1
+
+
+def test_names_are_drawn_as_they_are(tmp_path):
+    poses = np.tile(np.eye(4), (3, 1, 1))
+    for name in (r"$\frac{1}{$", "$x$", os.fsdecode(b"a\xff")):
+        assert chart({name: ([1], [2]), "b": ([1], [2])}, "x", "y").startswith("data:image/png")
+        path_from_above({name: poses}, "m")
+        write_trajectory_plot(tmp_path / "a.png", {name: poses})
+    write_report(tmp_path / "a.html", os.fsdecode(b"a\xff"))
+    assert "a?" in (tmp_path / "a.html").read_text()
+    # Not even where it is TeX without a mistake.
+    italic, plain = (chart({name: ([1], [2]), "b": ([1], [2])}, "x", "y") for name in ("$x$", "$x"))
+    assert len(italic) > len(plain)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from glnet_tf.data.datasets.scenes import Scene, SceneSource
 from glnet_tf.data.files.calibration import check_intrinsics
 from glnet_tf.data.files.images import natural_key
 from glnet_tf.errors import DataError
+from glnet_tf.files import read_json
 
 # Below these rows is the bonnet with its star.
 USED_ROWS = 0.75
@@ -60,11 +60,8 @@ def read_camera(file: Path) -> np.ndarray:
     Raises:
       DataError: it does not hold fx, fy, u0 and v0.
     """
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))["intrinsic"]
-        fx, fy, u0, v0 = (float(values[name]) for name in ("fx", "fy", "u0", "v0"))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{file}: {error!r}: expected JSON with intrinsic fx, fy, u0 and v0; extract the camera package again"
-        ) from None
+    names = ("fx", "fy", "u0", "v0")
+    expected = "JSON with intrinsic fx, fy, u0 and v0, as in the camera package"
+    values = read_json(file, expected, {"intrinsic": dict.fromkeys(names, float)})["intrinsic"]
+    fx, fy, u0, v0 = (float(values[name]) for name in names)
     return check_intrinsics(np.array([[fx, 0, u0], [0, fy, v0], [0, 0, 1]]), file)

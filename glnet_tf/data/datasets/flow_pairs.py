@@ -7,13 +7,12 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from glnet_tf.config import DataConfig
 from glnet_tf.data.datasets.scenes import FlowTruth, Scene, SceneSource
 from glnet_tf.data.files.arrays import read_flo, read_kitti_flow
 from glnet_tf.data.files.calibration import read_projection
-from glnet_tf.data.files.images import image_files
+from glnet_tf.data.files.images import image_files, opened
 from glnet_tf.errors import DataError
 
 FIRST_FRAME = "_10"
@@ -102,11 +101,8 @@ def _kitti_flow(folder: Path, files: tuple[str, ...], frame: int) -> FlowTruth |
 
 def _objects(file: Path) -> np.ndarray:
     """Where an obj_map of KITTI 2015 marks a moving object, [h, w]."""
-    try:
-        with Image.open(file, formats=("PNG",)) as image:
-            return np.asarray(image.convert("L")) > 0
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        raise DataError(f"{file}: expected an 8-bit PNG that numbers moving objects; extract it again") from None
+    with opened(file, "an 8-bit PNG that numbers moving objects") as image:
+        return np.asarray(image.convert("L")) > 0
 
 
 def _middlebury_flow(folder: Path, files: tuple[str, ...], frame: int) -> FlowTruth | None:

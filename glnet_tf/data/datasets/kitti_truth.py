@@ -10,10 +10,15 @@ import numpy as np
 
 from glnet_tf.data.datasets.kitti_lidar import lidar_depth, velodyne_projection
 from glnet_tf.data.files.arrays import read_velodyne
-from glnet_tf.data.files.calibration import read_calibration_numbers, read_numbers, read_projection
+from glnet_tf.data.files.calibration import (
+    check_rotations,
+    read_calibration_numbers,
+    read_numbers,
+    read_projection,
+)
 from glnet_tf.data.files.images import image_sizes
 from glnet_tf.errors import DataError
-from glnet_tf.files import read_array, write_bytes
+from glnet_tf.files import read_array, read_bytes, write_bytes
 
 # Units of KITTI's improved depth, per metre.
 IMPROVED_SCALE = 256.0
@@ -51,7 +56,7 @@ class VelodyneDepth:
         if self._cache is None:
             return self._make(file, size)
         digest = hashlib.sha256(
-            file.read_bytes() + self._projection.tobytes() + repr((size, self._velodyne_depth)).encode()
+            read_bytes(file) + self._projection.tobytes() + repr((size, self._velodyne_depth)).encode()
         )
         kept = self._cache / f"{digest.hexdigest()}.npz"
         if kept.exists():
@@ -69,13 +74,18 @@ class VelodyneDepth:
 
 def read_transform(file: Path) -> tuple[np.ndarray, np.ndarray]:
     """Returns R, [3, 3], and t, [3] metres, of the lines R: and T: of a KITTI calibration file."""
-    rotation = np.reshape(read_calibration_numbers(file, "R", 9), (3, 3))
-    return rotation, np.array(read_calibration_numbers(file, "T", 3))
+    return _rotation(file, "R"), np.array(read_calibration_numbers(file, "T", 3))
 
 
 def read_rectification(file: Path) -> np.ndarray:
     """Returns R_rect_00, [3, 3], of a date's calib_cam_to_cam.txt."""
-    return np.reshape(read_calibration_numbers(file, "R_rect_00", 9), (3, 3))
+    return _rotation(file, "R_rect_00")
+
+
+def _rotation(file: Path, key: str) -> np.ndarray:
+    rotation = np.reshape(read_calibration_numbers(file, key, 9), (3, 3))
+    check_rotations(rotation[np.newaxis], file)
+    return rotation
 
 
 def read_oxts(drive: Path, camera: str, files: tuple[str, ...]) -> np.ndarray:
@@ -94,7 +104,7 @@ def read_oxts(drive: Path, camera: str, files: tuple[str, ...]) -> np.ndarray:
     for file in files:
         found = drive / "oxts" / "data" / f"{Path(file).stem}.txt"
         numbers = read_numbers(found)
-        if len(numbers) != 1 or len(numbers[0]) < 6 or not np.isfinite(numbers[0]).all():
+        if len(numbers) != 1 or len(numbers[0]) < 6 or not np.isfinite(numbers[0]).all() or abs(numbers[0][0]) > 89:
             raise DataError(f"{found}: expected one line of 30 finite numbers, as KITTI's oxts; extract it again")
         rows.append(numbers[0][:6])
     imu_to_world = _mercator_poses(np.array(rows))

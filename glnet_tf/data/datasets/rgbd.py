@@ -10,7 +10,7 @@ import numpy as np
 from glnet_tf.config import DataConfig
 from glnet_tf.data.datasets.scenes import Scene, SceneSource
 from glnet_tf.data.files.arrays import read_depth_png
-from glnet_tf.data.files.calibration import Camera, read_camera, read_numbers
+from glnet_tf.data.files.calibration import Camera, check_rotations, read_camera, read_numbers
 from glnet_tf.data.files.images import IMAGE_SUFFIXES
 from glnet_tf.errors import DataError
 
@@ -67,9 +67,11 @@ def _beside(file: str, ending: str) -> Path:
 
 
 def _pose(file: Path) -> np.ndarray:
-    pose = np.array(read_numbers(file))
-    if pose.shape != (4, 4) or not np.isfinite(pose).all():
+    rows = read_numbers(file)
+    pose = np.array(rows) if [*map(len, rows)] == [4] * 4 else np.zeros(0)
+    if not pose.size or not np.isfinite(pose).all() or pose[3].tolist() != [0, 0, 0, 1]:
         raise DataError(f"{file}: expected a 4x4 matrix of finite numbers, camera to world; extract it again")
+    check_rotations(pose[np.newaxis, :3, :3], file)
     return pose
 
 

@@ -59,6 +59,13 @@ class VideoNote(NamedTuple):
         return "; ".join(found)
 
 
+NOTE_SHAPE = {
+    **dict.fromkeys(("frames", "declared", "width", "height", "shrunk_width", "shrunk_height"), int),
+    "fps": float,
+    "holes": [str],
+}
+
+
 class VideoSource(SceneSource):
     """One video file, or a folder of them; each has a camera of its own.
 
@@ -141,7 +148,7 @@ def extract_frames(video: Path, folder: Path) -> VideoNote:
       DataError: the file is not a video, or the disk has no room for its frames.
     """
     if (folder / NOTE).exists():
-        return VideoNote(**read_json(folder / NOTE))
+        return _read_note(folder / NOTE)
     make_folder(folder.parent, "cache_dir")
     _remove_abandoned(folder)
     part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
@@ -155,6 +162,14 @@ def extract_frames(video: Path, folder: Path) -> VideoNote:
         shutil.rmtree(part, ignore_errors=True)
     if note.shortage():
         tqdm.write(f"warning: {video}: {note.shortage()}", sys.stderr)
+    return note
+
+
+def _read_note(file: Path) -> VideoNote:
+    found = read_json(file, "what is known of a video's frames", NOTE_SHAPE)
+    note = VideoNote(**{name: found[name] for name in NOTE_SHAPE})
+    if min(note.frames, note.width, note.height, note.shrunk_width, note.shrunk_height) < 1 or note.declared < 0:
+        raise DataError(f"{file}: {note[:7]}: expected positive numbers; remove its folder")
     return note
 
 

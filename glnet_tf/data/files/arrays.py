@@ -6,19 +6,17 @@ Every reader looks at the size that a file declares before it makes room for it.
 from __future__ import annotations
 
 import struct
-import zlib
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from glnet_tf.data.files.images import MAX_SIDE, PNG_HEAD, check_png_size, decoded
 from glnet_tf.errors import DataError
 from glnet_tf.files import read_bytes, write_bytes
 
 FLO_MAGIC = b"PIEH"  # 202021.25 as float32
 FLO_UNKNOWN = 1e9
-MAX_SIDE = 2**15
-MAX_PIXELS = 2**27
 KITTI_FLOW_SCALE = 64.0
 KITTI_FLOW_ZERO = 2**15
 
@@ -140,45 +138,23 @@ def write_depth_png(file: Path, depth: np.ndarray, scale: float) -> None:
 def _read_png16(file: Path, channels: int) -> np.ndarray:
     """The pixels of a 16-bit PNG, [H, W] or [H, W, 3] uint16 in OpenCV's order, of a size checked before decoding."""
     content = read_bytes(file)
-    if len(content) < 33 or content[:8] != b"\x89PNG\r\n\x1a\n" or content[12:16] != b"IHDR":
-        raise DataError(f"{file}: begins with {content[:8]!r}: expected a PNG; replace it")
-    width, height, bits, color = struct.unpack(">2I2B", content[16:26])
-    found = {0: 1, 2: 3, 4: 2, 6: 4}.get(color, 0)
+    try:
+        width, height, bits, found = check_png_size(content[:PNG_HEAD], len(content))
+    except DataError as error:
+        raise DataError(f"{file}: {error}: expected a PNG; replace it") from None
     if bits != 16 or found != channels:
         raise DataError(
-            f"{file}: has {found or 'palette'} channel(s) of {bits} bits: expected {channels} of 16; "
+            f"{file}: has {found} channel(s) of {bits} bits: expected {channels} of 16; "
             "use the file as published, and do not convert it"
         )
-    if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE and width * height <= MAX_PIXELS):
-        raise DataError(
-            f"{file}: declares {width}x{height} pixels: expected sides of 1 to {MAX_SIDE} and at most {MAX_PIXELS} "
-            "pixels; replace it"
-        )
     try:
-        intact = _has_intact_chunks(content)
-        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED) if intact else None
-    except cv2.error:
+        pixels = decoded(content, cv2.IMREAD_UNCHANGED)
+    except (OSError, cv2.error):
         pixels = None
     expected = (height, width) if channels == 1 else (height, width, channels)
     if pixels is None or pixels.dtype != np.uint16 or pixels.shape != expected:
         raise DataError(f"{file}: cannot be decoded: expected an intact PNG; copy the file again")
     return pixels
-
-
-def _has_intact_chunks(content: bytes) -> bool:
-    """Whether the chunks of a PNG have the lengths and checksums they declare: OpenCV makes room for any length."""
-    start = 8
-    while start + 12 <= len(content):
-        length, kind = struct.unpack_from(">I4s", content, start)
-        end = start + 12 + length
-        if end > len(content) or zlib.crc32(content[start + 4 : end - 4]) != int.from_bytes(
-            content[end - 4 : end], "big"
-        ):
-            return False
-        if kind == b"IEND":
-            return True
-        start = end
-    return False
 
 
 def _write_png16(file: Path, values: np.ndarray) -> None:

@@ -69,6 +69,8 @@ def read_camera(file: Path) -> Camera:
             "k1 k2 p1 p2 k3, if any; write K in pixels there"
         )
     distortion = np.array([*rows[3], 0.0][:5]) if lengths[3:] else None
+    if distortion is not None and not np.isfinite(distortion).all():
+        raise DataError(f"{file}: distortion {rows[3]}: expected finite numbers; correct them")
     return Camera(check_intrinsics(np.array(rows[:3]), file), distortion)
 
 
@@ -168,4 +170,21 @@ def read_poses(file: Path, frames: int) -> np.ndarray:
         raise DataError(f"{file}: has {len(rows)} rows: expected {frames}, one per image; complete it, or remove it")
     poses = np.tile(np.eye(4), (frames, 1, 1))
     poses[:, :3] = np.reshape(rows, (frames, 3, 4))
+    check_rotations(poses[:, :3, :3], file)
     return poses
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def check_rotations(rotations: np.ndarray, file: Path) -> None:
+    """Checks that matrices, [N, 3, 3], are rotations.
+
+    Raises:
+      DataError: one is not.
+    """
+    unit = np.abs(rotations @ np.swapaxes(rotations, -1, -2) - np.eye(3)).max(axis=(-2, -1)) < 1e-2
+    bad = np.flatnonzero(~(unit & (np.linalg.det(rotations) > 0)))
+    if len(bad):
+        raise DataError(
+            f"{file}: row {bad[0] + 1} has {rotations[bad[0]].round(3).tolist()} as its rotation: expected orthonormal "
+            "rows of a camera-to-world pose; correct it"
+        )

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import os
 import re
+import struct
+import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
@@ -14,16 +18,21 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, ImageFileDirectory_v2
 
 from glnet_tf.errors import DataError
+from glnet_tf.parsing import MAX_COMPRESSION
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM")
 # Images of 16 bits whose values use fewer, as those of many cameras, are stretched from the next of these.
 USED_BITS = (10, 12, 14, 16)
 MAX_VALUE = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0}
-# What Pillow and OpenCV raise at files that are damaged, or that would take too much memory by their headers.
-DAMAGED = (OSError, ValueError, SyntaxError, TypeError, EOFError, Image.DecompressionBombError, cv2.error)
+# Of what a header may declare: twice the pixels of an 8K frame, which take 270 MB when they are decoded.
+MAX_SIDE, MAX_PIXELS = 2**15, 2**26
+PNG = b"\x89PNG\r\n\x1a\n"
+PNG_HEAD = 33  # bytes, up to its first chunk's end
+EXPECTED = f"a whole image ({', '.join(IMAGE_SUFFIXES)})"
 ORIENTATION = 0x0112
 # How a whole file ends, unless something was put behind it.
 ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
@@ -34,22 +43,92 @@ CLOCK = re.compile(r"(?<!\d)((?:19|20)\d\d)(\d\d)(\d\d)[-_ T]?(\d\d)(\d\d)(\d\d)
 MAX_CLOCK_STEPS = 5
 
 
+@contextlib.contextmanager
+def opened(file: Path, expected: str = EXPECTED) -> Iterator[Image.Image]:
+    """Yields an image, not yet decoded, of a size that can be.
+
+    Args:
+      file: its path.
+      expected: what it should be, for the message.
+
+    Raises:
+      DataError: it is not, its header says more than there can be, or decoding it in the block fails.
+    """
+    with _told(file, expected), Image.open(file, formats=FORMATS) as image:
+        _check_header(file, image)
+        yield image
+
+
+@contextlib.contextmanager
+def _told(file: Path, expected: str = EXPECTED) -> Iterator[None]:
+    try:
+        yield
+    # Damaged bytes surface as almost any exception of Pillow and OpenCV.
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{file}: cannot be decoded ({reason}): expected {expected}; restore it") from None
+
+
+def _check_header(file: Path, image: Image.Image) -> None:
+    check_size(image.size)
+    if image.format == "PNG":
+        with open(file, "rb") as stream:
+            check_png_size(stream.read(PNG_HEAD), os.path.getsize(file))
+
+
+def check_size(size: tuple[int, int]) -> None:
+    """Checks the (width, height) that a header declares before there is made room for it.
+
+    Raises:
+      DataError: no camera makes such images; without the file's name.
+    """
+    if not (min(size) > 0 and max(size) <= MAX_SIDE and size[0] * size[1] <= MAX_PIXELS):
+        raise DataError(
+            f"declares {size[0]}x{size[1]} pixels, not sides of 1 to {MAX_SIDE} and at most {MAX_PIXELS} pixels"
+        )
+
+
+def check_png_size(head: bytes, length: int) -> tuple[int, int, int, int]:
+    """Checks what the header of a PNG declares before there is made room for it.
+
+    Args:
+      head: the first PNG_HEAD bytes of the file.
+      length: of the whole file.
+
+    Returns:
+      width, height, bits and channels (1 of a palette).
+
+    Raises:
+      DataError: it is no PNG, too large, or its pixels cannot be in so short a file; without the file's name.
+    """
+    if len(head) < PNG_HEAD or not head.startswith(PNG) or head[12:16] != b"IHDR":
+        raise DataError(f"begins with {head[:8]!r}, not as a PNG")
+    width, height, bits, color = struct.unpack(">2I2B", head[16:26])
+    channels = {2: 3, 4: 2, 6: 4}.get(color, 1)
+    check_size((width, height))
+    if width * height * bits * channels > 8 * MAX_COMPRESSION * length:
+        raise DataError(f"declares {width}x{height} pixels in {length} bytes, not at most {MAX_COMPRESSION} times more")
+    return width, height, bits, channels
+
+
 def read_image(file: Path) -> np.ndarray:
     """Returns an image as [H, W, 3] uint8 RGB, upright as its EXIF orientation says; see as_rgb for other types.
 
     Raises:
       DataError: it cannot be decoded, or not as a whole.
     """
-    try:
-        deep = _deep_image(file)
-        if deep is not None:
+    deep = _deep_image(file)
+    if deep is not None:
+        with _told(file):
             return as_rgb(_stretched(deep))
-        with Image.open(file, formats=FORMATS) as image:
-            return np.array(ImageOps.exif_transpose(image).convert("RGB"))
-    except DAMAGED as error:
-        raise DataError(
-            f"{file}: cannot be decoded ({error}): expected a whole image ({', '.join(IMAGE_SUFFIXES)}); restore it"
-        ) from None
+    with opened(file) as image:
+        return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+
+
+def read_grey(file: Path, flag: int = cv2.IMREAD_GRAYSCALE) -> np.ndarray:
+    """Returns an image as [H, W] uint8 by OpenCV, whose `flag` may have a JPEG shrunk; raises DataError."""
+    with opened(file):
+        return decoded(file.read_bytes(), flag)
 
 
 def used_bits(file: Path) -> int:
@@ -60,17 +139,52 @@ def used_bits(file: Path) -> int:
 
 def _deep_image(file: Path) -> np.ndarray | None:
     """An image of more than 8 bits, [H, W] or [H, W, C] RGB; None if it has 8."""
-    try:
-        with Image.open(file, formats=FORMATS) as image:
-            if not _is_deep(image):
-                return None
-    except UnidentifiedImageError:
-        if file.suffix.lower() not in (".tif", ".tiff"):
-            raise
-    array = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+    with _told(file):
+        try:
+            with Image.open(file, formats=FORMATS) as image:
+                _check_header(file, image)
+                if not _is_deep(image):
+                    return None
+        except UnidentifiedImageError:
+            if file.suffix.lower() not in (".tif", ".tiff"):
+                raise
+            check_size(_tiff_size(file))
+        array = decoded(file.read_bytes(), cv2.IMREAD_UNCHANGED)
+        return array if array.ndim == 2 else array[..., [2, 1, 0]]
+
+
+def _tiff_size(file: Path) -> tuple[int, int]:
+    """The (width, height) that a TIFF declares whose pixels Pillow does not know."""
+    with open(file, "rb") as stream:
+        tags = ImageFileDirectory_v2(stream.read(8))
+        stream.seek(tags.next)
+        tags.load(stream)
+        return int(tags[IMAGEWIDTH]), int(tags[IMAGELENGTH])
+
+
+def decoded(content: bytes, flag: int) -> np.ndarray:
+    """Returns the pixels of an image file, by OpenCV, whose `flag` says how; raises OSError or cv2.error."""
+    intact = not content.startswith(PNG) or _has_intact_chunks(content)
+    array = cv2.imdecode(np.frombuffer(content, np.uint8), flag) if intact and content else None
     if array is None:
         raise OSError("damaged, or of an unknown kind")
-    return array if array.ndim == 2 else array[..., [2, 1, 0]]
+    return array
+
+
+def _has_intact_chunks(content: bytes) -> bool:
+    """Whether the chunks of a PNG have the lengths and checksums they declare: OpenCV makes room for any length."""
+    start = 8
+    while start + 12 <= len(content):
+        length, kind = struct.unpack_from(">I4s", content, start)
+        end = start + 12 + length
+        if end > len(content) or zlib.crc32(content[start + 4 : end - 4]) != int.from_bytes(
+            content[end - 4 : end], "big"
+        ):
+            return False
+        if kind == b"IEND":
+            return True
+        start = end
+    return False
 
 
 def _is_deep(image: Image.Image) -> bool:
@@ -226,14 +340,14 @@ def image_sizes(files: Sequence[str]) -> list[tuple[int, int] | None]:
 
 def _header(file: str) -> Header | None:
     try:
-        with Image.open(file, formats=FORMATS) as image:
+        with opened(Path(file)) as image:
             orientation = image.getexif().get(ORIENTATION, 1)
             size = (image.width, image.height) if orientation >= 5 else (image.height, image.width)
             kind = image.format or ""
             plain = kind in ENDS and orientation == 1 and not _is_deep(image)
         if kind in ENDS and not _ends_with(file, ENDS[kind]):
             read_image(Path(file))  # It may be whole, with something behind it.
-    except (*DAMAGED, DataError):
+    except (DataError, OSError):
         return None
     return Header(size, plain)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tqdm import tqdm
 from glnet_tf.data.datasets.folder import FolderSource
 from glnet_tf.errors import DataError
 from glnet_tf.files import check_space, make_folder, read_bytes, read_json, replacement, write_json
+from glnet_tf.parsing import is_inside, misfit
 from glnet_tf.structures import FRAMES
 
 # Snippets per shard.
@@ -28,6 +30,17 @@ FEATURES = {
     "intrinsics": tf.io.FixedLenFeature([9], tf.float32),
     "camera": tf.io.FixedLenFeature([], tf.int64),
 }
+# index.json, and the names of shards in it.
+INDEX = {
+    "cameras": [str],
+    "shapes": [float],
+    "calibrated": bool,
+    "stride": int,
+    "scenes": {str: [str]},
+    "snippets": [[int]],
+    "shards": [list],
+}
+SHARD_NAME = re.compile(r"\d{5,}-[0-9a-f]{16}\.tfrecord")
 
 
 def write_records(source: FolderSource, folder: Path) -> int:
@@ -122,18 +135,19 @@ def read_index(root: Path) -> dict[str, Any]:
     file = root / "index.json"
     if not file.exists():
         raise DataError(f"{root}: has no index.json: expected a folder of records; write it with tools/prepare.py")
-    try:
-        index = read_json(file, "the index of records, by tools/prepare.py")
-        shards = [(str(name), int(size), int(count)) for name, size, count in index["shards"]]
-        scenes = [len(files) for files in index["scenes"].values()]
-        whole = sum(count for _, _, count in shards) == len(index["snippets"]) and all(
-            len(frames) == FRAMES and min(frames) >= 0 and max(frames) < scenes[scene]
-            for scene, *frames in index["snippets"]
-        )
-        whole = whole and isinstance(index["calibrated"], bool) and index["stride"] > 0
-        whole = whole and len(index["cameras"]) == len(index["shapes"]) > 0
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError):
-        whole = False
+    index = read_json(file, "the index of records, by tools/prepare.py", INDEX)
+    shards, scenes = index["shards"], [len(files) for files in index["scenes"].values()]
+    names = [*index["scenes"], *(name for files in index["scenes"].values() for name in files)]
+    whole = (
+        all(len(shard) == 3 and misfit(shard, [(str, int)]) == "" for shard in shards)
+        and all(isinstance(name, str) and SHARD_NAME.fullmatch(name) and count > 0 for name, _, count in shards)
+        and sum(count for _, _, count in shards) == len(index["snippets"])
+        and all(len(frames) == 1 + FRAMES and 0 <= frames[0] < len(scenes) for frames in index["snippets"])
+        and all(min(frames) >= 0 and max(frames) < scenes[scene] for scene, *frames in index["snippets"])
+        and all("/" not in name and is_inside(name) for name in names)
+        and len(index["cameras"]) == len(index["shapes"]) > 0
+        and min(index["stride"], *index["shapes"]) > 0
+    )
     if not whole:
         raise DataError(f"{file}: is damaged: expected the index of records; write them again with tools/prepare.py")
     for name, size, _ in shards:

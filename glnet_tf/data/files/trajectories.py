@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from glnet_tf.data.files.calibration import read_numbers
+from glnet_tf.data.files.calibration import check_rotations, read_numbers
 from glnet_tf.errors import DataError
 from glnet_tf.files import write_bytes
 
@@ -47,7 +47,7 @@ def read_trajectory(file: Path, stamps: bool = False) -> tuple[np.ndarray, np.nd
     else:
         times, poses[:, :3, 3] = table[:, 0], table[:, 1:4]
         poses[:, :3, :3] = rotations(table[:, 4:], file)
-    _check_rotations(poses[:, :3, :3], file)
+    check_rotations(poses[:, :3, :3], file)
     return poses, times
 
 
@@ -118,14 +118,3 @@ def quaternions(rotations: np.ndarray) -> np.ndarray:
     matrix[:, 3, 3] = trace[:, 0, 0]
     found = np.linalg.eigh(matrix)[1][:, :, -1]
     return np.where(found[:, 3:] < 0, -found, found)
-
-
-@np.errstate(over="ignore", invalid="ignore")
-def _check_rotations(rotations: np.ndarray, file: Path) -> None:
-    unit = np.abs(rotations @ np.swapaxes(rotations, -1, -2) - np.eye(3)).max(axis=(-2, -1)) < 1e-2
-    bad = np.flatnonzero(~(unit & (np.linalg.det(rotations) > 0)))
-    if len(bad):
-        raise DataError(
-            f"{file}: row {bad[0] + 1} has {rotations[bad[0]].round(3).tolist()} as its rotation: expected orthonormal "
-            "rows of a camera-to-world pose; correct it"
-        )

