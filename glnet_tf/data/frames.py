@@ -9,15 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from glnet_tf.data.files.images import (
-    IMAGE_SUFFIXES,
-    image_files,
-    image_sizes,
-    read_image,
-    times_of,
-    uninterrupted_runs,
-    used_bits,
-)
+from glnet_tf.data.files.image_names import image_files, times_of, uninterrupted_runs
+from glnet_tf.data.files.images import IMAGE_SUFFIXES, image_sizes, read_image, used_bits
 from glnet_tf.data.files.video import VIDEO_SUFFIXES, Video, camera
 from glnet_tf.errors import DataError
 

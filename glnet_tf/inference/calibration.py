@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 
 from glnet_tf.data.files.calibration import UNKNOWN, Camera, check_fit, read_camera, undistort
-from glnet_tf.data.files.images import image_files, opened
+from glnet_tf.data.files.image_names import image_files
+from glnet_tf.data.files.images import opened
 from glnet_tf.data.frames import Frame
 from glnet_tf.errors import DataError
 from glnet_tf.geometry.camera import intrinsics_from_field_of_view, resize_intrinsics

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from glnet_tf.data.datasets.scenes import Scene
-from glnet_tf.data.files.images import uninterrupted_runs
+from glnet_tf.data.files.image_names import uninterrupted_runs
 from glnet_tf.data.preparation import parallax, selection
 from glnet_tf.data.preparation.parallax import GreyReader
 from glnet_tf.data.preparation.selection import choose_frames, number_frames

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from glnet_tf.data.datasets.video import extract_frames
-from glnet_tf.data.files import video as video_module
-from glnet_tf.data.files.images import image_files
+from glnet_tf.data.files.cuts import is_cut
+from glnet_tf.data.files.image_names import image_files
 from glnet_tf.data.files.video import Video
 from glnet_tf.data.frames import Frames
 from glnet_tf.street.street import Street
@@ -195,4 +195,4 @@ def test_names_with_a_clock(tmp_path, names, scenes, times):
 def test_is_cut_knows_a_turn_from_a_cut():
     place = cv2.cvtColor(texture(3, (96, 640), grain=3), cv2.COLOR_RGB2GRAY)
     before, turned, elsewhere = (np.ascontiguousarray(place[:, start : start + 208]) for start in (100, 112, 400))
-    assert not video_module.is_cut(before, turned) and video_module.is_cut(before, elsewhere)
+    assert not is_cut(before, turned) and is_cut(before, elsewhere)

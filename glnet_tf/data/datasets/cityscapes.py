@@ -9,7 +9,7 @@ import numpy as np
 from glnet_tf.config import DataConfig
 from glnet_tf.data.datasets.scenes import Scene, SceneSource
 from glnet_tf.data.files.calibration import check_intrinsics
-from glnet_tf.data.files.images import natural_key
+from glnet_tf.data.files.image_names import natural_key
 from glnet_tf.errors import DataError
 from glnet_tf.files import read_json
 

@@ -12,7 +12,8 @@ from glnet_tf.config import DataConfig
 from glnet_tf.data.datasets.scenes import FlowTruth, Scene, SceneSource
 from glnet_tf.data.files.arrays import read_flo, read_kitti_flow
 from glnet_tf.data.files.calibration import read_projection
-from glnet_tf.data.files.images import image_files, opened
+from glnet_tf.data.files.image_names import image_files
+from glnet_tf.data.files.images import opened
 from glnet_tf.errors import DataError
 
 FIRST_FRAME = "_10"

@@ -11,7 +11,7 @@ from glnet_tf.config import DataConfig
 from glnet_tf.data.datasets.scenes import Scene, SceneSource
 from glnet_tf.data.files.arrays import read_depth_png
 from glnet_tf.data.files.calibration import Camera, read_camera, read_numbers, read_poses
-from glnet_tf.data.files.images import image_files, natural_key
+from glnet_tf.data.files.image_names import image_files, natural_key
 from glnet_tf.errors import DataError
 
 DEPTH_SCALE = 256.0

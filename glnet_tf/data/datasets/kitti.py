@@ -13,7 +13,7 @@ from glnet_tf.data.datasets.kitti_truth import IMPROVED_SCALE, VelodyneDepth, re
 from glnet_tf.data.datasets.scenes import Scene, SceneSource
 from glnet_tf.data.files.arrays import read_depth_png
 from glnet_tf.data.files.calibration import read_poses, read_projection
-from glnet_tf.data.files.images import image_files
+from glnet_tf.data.files.image_names import image_files
 from glnet_tf.errors import DataError
 
 IMPROVED, LIDAR = "improved KITTI depth", "raw LiDAR"

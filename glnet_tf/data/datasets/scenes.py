@@ -14,7 +14,8 @@ import tensorflow as tf
 
 from glnet_tf.config import DataConfig
 from glnet_tf.data.files.calibration import Camera, check_fit, undistort
-from glnet_tf.data.files.images import common_size, frame_name, image_headers, read_image, uninterrupted_runs
+from glnet_tf.data.files.image_names import frame_name, uninterrupted_runs
+from glnet_tf.data.files.images import common_size, image_headers, read_image
 from glnet_tf.data.preparation.parallax import distant_frames, scene_parallax, static_snippets
 from glnet_tf.data.source import Source, snippet_frames
 from glnet_tf.errors import ConfigError, DataError

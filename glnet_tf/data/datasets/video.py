@@ -17,7 +17,7 @@ from tqdm import tqdm
 from glnet_tf.config import DataConfig
 from glnet_tf.data.datasets.scenes import DEFAULTS, Scene, SceneSource
 from glnet_tf.data.files.calibration import Camera, read_camera
-from glnet_tf.data.files.images import image_files, natural_key
+from glnet_tf.data.files.image_names import image_files, natural_key
 from glnet_tf.data.files.video import VIDEO_SUFFIXES, Video
 from glnet_tf.errors import ConfigError, DataError
 from glnet_tf.files import check_space, make_folder, read_json, write_bytes, write_json

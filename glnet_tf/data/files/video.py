@@ -17,6 +17,7 @@ import av
 import cv2
 import numpy as np
 
+from glnet_tf.data.files.cuts import CUT_FPS, is_cut, small_grey
 from glnet_tf.data.files.images import check_size
 from glnet_tf.errors import DataError
 
@@ -28,12 +29,6 @@ VIDEO_SUFFIXES = (
 HOLE, DAMAGED_HOLE = 5.0, 1.5
 # Frames whose steps are usual.
 REMEMBERED = 25
-# A cut: the local contrast of a picture and of the next one, brought back by their flow, correlate less than this (0.65
-# or more between neighbours of KITTI's drives, a highway and a hand-held kitchen at 10 to 30 frames a second, less than
-# 0.38 between 99 % of unrelated pictures), in videos of so many frames a second.
-CUT, CUT_FPS, CUT_WIDTH, CUT_WINDOW = 0.4, 8.0, 208, 15
-# Grey values of local contrast, below which a picture shows nothing but noise, and from which it does show something.
-EMPTY, FULL = 4.0, 12.0
 # Formats in which every frame has a time of its own.
 OWN_TIMES = ("gif",)
 # Transfer functions of HDR, PQ and HLG, and what makes ordinary colours of them; what weaves the rows of two moments.
@@ -130,7 +125,7 @@ class Video(contextlib.AbstractContextManager):
             before, damaged, seen = time, self.damaged, seen + 1
             image = self._upright(frame)
             if self.fps >= CUT_FPS:
-                last, shown = shown, _small(image)
+                last, shown = shown, small_grey(image)
                 if not gap and last is not None and last.shape == shown.shape and is_cut(last, shown):
                     gap = "a cut"
             yield VideoFrame(image, time - begin, missing, gap)
@@ -197,34 +192,6 @@ class Video(contextlib.AbstractContextManager):
         if a == 0:
             image, a, d = image.swapaxes(0, 1), c, b
         return np.ascontiguousarray(image[:: d or 1, :: a or 1])
-
-
-def _small(image: np.ndarray) -> np.ndarray:
-    """An image as is_cut wants it."""
-    every = max(image.shape[1] // (2 * CUT_WIDTH), 1)
-    size = CUT_WIDTH, max(round(CUT_WIDTH * image.shape[0] / image.shape[1]), 32)
-    return cv2.resize(cv2.cvtColor(image[::every, ::every], cv2.COLOR_RGB2GRAY), size, interpolation=cv2.INTER_AREA)
-
-
-def is_cut(first: np.ndarray, second: np.ndarray) -> bool:
-    """Returns whether two small grey pictures, [h, w] uint8, show different places."""
-    if (likeness := _likeness(first, second)) >= CUT:
-        return False
-    flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(
-        first, second, np.zeros((*first.shape, 2), np.float32)
-    )
-    y, x = np.mgrid[: first.shape[0], : first.shape[1]].astype(np.float32)
-    back = cv2.remap(second, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return max(likeness, _likeness(first, back)) < CUT
-
-
-def _likeness(first: np.ndarray, second: np.ndarray) -> float:
-    """The correlation of the local contrasts of two pictures; 1 where one shows nothing, and the other hardly more."""
-    a, b = (x - cv2.blur(x, (CUT_WINDOW, CUT_WINDOW)) for x in (first.astype(np.float32), second.astype(np.float32)))
-    contrasts = [float(np.sqrt(np.mean(np.square(x)))) for x in (a, b)]
-    if min(contrasts) < EMPTY:
-        return float(max(contrasts) < FULL)
-    return float(np.mean(a * b)) / (contrasts[0] * contrasts[1])
 
 
 def _pulled(graph: av.filter.Graph) -> Iterator[av.VideoFrame]:

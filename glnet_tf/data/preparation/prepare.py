@@ -25,7 +25,8 @@ from glnet_tf.config import DataConfig
 from glnet_tf.data.datasets.folder import SHAPE_FILE
 from glnet_tf.data.datasets.scenes import Scene, SceneSource
 from glnet_tf.data.files.calibration import undistort
-from glnet_tf.data.files.images import common_size, image_sizes, read_image, uninterrupted_runs
+from glnet_tf.data.files.image_names import uninterrupted_runs
+from glnet_tf.data.files.images import common_size, image_sizes, read_image
 from glnet_tf.data.files.trajectories import write_kitti_trajectory
 from glnet_tf.data.preparation.selection import ISOLATED, UNREADABLE, choose_frames, number_frames
 from glnet_tf.data.sources import JoinedSource, open_source
