@@ -103,6 +103,8 @@ class Frames:
                 raise DataError(f"{place}: holds no image: {_content(path)}")
             self.count, self.size = len(files), _first_size(files)
             self._frames = self._of_files(files)
+        elif "://" in place:
+            raise DataError(f"{place}: is an address: expected a file; download it first")
         elif path.suffix.lower() in VIDEO_SUFFIXES and not path.exists():
             raise DataError(f"{place}: no such file; correct --input")
         elif path.exists() and path.suffix.lower() not in IMAGE_SUFFIXES:
@@ -116,8 +118,6 @@ class Frames:
         elif path.exists():
             self.count, self.size = 1, _first_size([str(path)])
             self._frames = self._of_files([str(path)])
-        elif "://" in place:
-            raise DataError(f"{place}: is an address: expected a file; download it first")
         else:
             raise DataError(
                 f"{place}: no such file: expected an image, a folder of images, a video file or the index of a camera; "

@@ -16,7 +16,7 @@ DATA = ["--dataset=folder", "--data_dir=/nowhere"]
     "tool, given, expected",
     [
         ("predict", ["--input=/nowhere.mp4", "--output_dir=x"], "/nowhere.mp4: no such file"),
-        ("predict", ["--input=https://a.b/c.webm?d", "--output_dir=x"], "is an address: expected a file; download it"),
+        ("predict", ["--input=https://a.b/c.webm", "--output_dir=x"], "is an address: expected a file; download it"),
         ("predict", ["--input=.", "--output_dir=/proc"], "--output_dir=/proc: holds something else"),
         ("predict", ["--inputs=a"], "Unknown command line flag 'inputs'"),
         ("train", [*DATA, "--run_dir=x"], "/nowhere: is not a folder, nor a file"),
