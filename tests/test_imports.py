@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "glnet_tf"
 
 BASE = {"config", "errors", "structures"}
-WORK = BASE | {"files", "progress", "optimization"}
+WORK = BASE | {"files", "folders", "progress", "optimization"}
 # What each part of the package may import from the rest of it; a part may always import from itself. A dotted name
 # opens one module only.
 ALLOWED = {
@@ -19,6 +19,7 @@ ALLOWED = {
     "config": {"errors"},
     "structures": {"errors"},
     "files": {"errors"},
+    "folders": {"errors", "files"},
     "progress": {"errors"},
     "optimization": set(),
     "geometry": BASE,

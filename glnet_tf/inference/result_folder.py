@@ -33,7 +33,6 @@ from glnet_tf.files import (
     append_json_line,
     check_own_folder,
     check_settings,
-    locked,
     make_folder,
     read_array,
     read_json,
@@ -41,6 +40,7 @@ from glnet_tf.files import (
     write_json,
     write_npz,
 )
+from glnet_tf.folders import locked
 from glnet_tf.inference.source_prediction import Errors, Histories, Predecessor
 from glnet_tf.structures import FramePrediction, pose_after
 from glnet_tf.visualization.pictures import write_jpeg, write_png

@@ -39,7 +39,7 @@ def take(dataset: tf.data.Dataset, count: int) -> list:
 def test_stream_shapes_and_types(source):
     dataset = stream(source, SMALL, seed=0)
     snippet, positions = dataset.element_spec
-    assert snippet.images.shape.as_list() == [None, 3, 32, 64, 3] and snippet.images.dtype == tf.float32
+    assert snippet.images.shape.as_list() == [3, 3, 32, 64, 3] and snippet.images.dtype == tf.float32
     assert snippet.intrinsics.shape.as_list() == [None, 3, 3] and snippet.intrinsics.dtype == tf.float32
     assert (snippet.camera.dtype, snippet.index.dtype, positions.dtype) == (tf.int32, tf.int64, tf.int64)
     snippet, positions = take(dataset, 1)[0]

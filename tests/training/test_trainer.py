@@ -19,7 +19,7 @@ from paper import PAPER_LOSS, PAPER_MODEL, PAPER_TRAINING
 from glnet_tf.config import DataConfig, StreetConfig, TrainingConfig
 from glnet_tf.data.sources import open_source
 from glnet_tf.errors import CheckpointError, ConfigError, DataError, NonFiniteLossError
-from glnet_tf.files import locked
+from glnet_tf.folders import locked
 from glnet_tf.training import trainer as trainer_module
 from glnet_tf.training.schedule import FINAL_RATE, LearningRate, two_branch_weight
 from glnet_tf.training.trainer import Trainer
