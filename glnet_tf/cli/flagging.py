@@ -18,7 +18,7 @@ from absl import app, flags
 
 from glnet_tf.cli.signals import WORDS, end_by_signals, exit_code, received
 from glnet_tf.config import DataConfig
-from glnet_tf.errors import ConfigError, GLNetError
+from glnet_tf.errors import ConfigError, GLNetError, reason_of
 
 if TYPE_CHECKING:
     from glnet_tf.training.checkpoints import Architecture
@@ -153,7 +153,7 @@ def in_one_line(error: Exception) -> str:
     """Returns what a user is told of an error that can be mended; empty of any other."""
     if isinstance(error, (GLNetError, flags.Error)):
         return " ".join(str(error).split())
-    reason = str(error).partition("\n")[0]
+    reason = reason_of(error)
     if any(words in str(error) for words in FULL):
         return f"no space left on the disk ({reason}); make room, or choose a folder on another one"
     if isinstance(error, OSError):

@@ -13,7 +13,7 @@ from typing import Any
 import tensorflow as tf
 
 from glnet_tf.config import ModelConfig
-from glnet_tf.errors import CheckpointError, DataError
+from glnet_tf.errors import CheckpointError, DataError, reason_of
 from glnet_tf.files import check_settings, make_folder, read_json, write_json
 from glnet_tf.folders import locked
 from glnet_tf.models.glnet import GLNet
@@ -147,7 +147,7 @@ class Checkpoints:
             except (OSError, tf.errors.OpError) as error:
                 shutil.rmtree(place / f"ckpt-{step}_temp", ignore_errors=True)
                 raise DataError(
-                    f"{place}: step {step} cannot be written ({_reason(error)}); make room, or choose a folder with "
+                    f"{place}: step {step} cannot be written ({reason_of(error)}); make room, or choose a folder with "
                     "space and write access; the checkpoint of an earlier step is kept"
                 ) from None
             # Also those that a killed process did not come to remove.
@@ -181,7 +181,7 @@ def first_whole(checkpoints: Sequence[str]) -> str | None:
                 reader.get_tensor(name)
         # Damaged bytes surface as almost any exception.
         except Exception as error:
-            damaged = damaged or f"{checkpoint}: damaged ({_reason(error)})"
+            damaged = damaged or f"{checkpoint}: damaged ({reason_of(error)})"
             continue
         if damaged:
             print(f"warning: {damaged}; {checkpoint} is taken", file=sys.stderr)
@@ -197,13 +197,9 @@ def restore(state: tf.train.Checkpoint, checkpoint: str) -> Any:
         return state.restore(checkpoint).assert_existing_objects_matched()
     except (AssertionError, ValueError, tf.errors.OpError) as error:
         raise CheckpointError(
-            f"{checkpoint}: cannot be restored ({_reason(error)}); give the flags it was made with, or another "
+            f"{checkpoint}: cannot be restored ({reason_of(error)}); give the flags it was made with, or another "
             "--run_dir"
         ) from None
-
-
-def _reason(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def load_run(run_dir: Path, which: str) -> tuple[GLNet, Architecture]:

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import math
+import os
 import signal
 import sys
 import tempfile
@@ -317,7 +318,7 @@ def interruption() -> Iterator[Callable[[], int]]:
     def note(number: int, _frame: object) -> None:
         received.append(number)
         signal.signal(number, previous[number])
-        print("stopping after this step; once more: at once", file=sys.stderr)
+        os.write(2, b"\nstopping after this step; once more: at once\n")  # print is not for signal handlers
 
     previous = {int(number): signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
