@@ -187,7 +187,7 @@ def first_whole(checkpoints: Sequence[str]) -> str | None:
             print(f"warning: {damaged}; {checkpoint} is taken", file=sys.stderr)
         return checkpoint
     if damaged:
-        raise CheckpointError(f"{damaged}, and no other is whole; restore it, or give another --run_dir")
+        raise CheckpointError(f"{damaged}, and no other is whole; restore it, or give another folder")
     return None
 
 

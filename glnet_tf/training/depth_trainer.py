@@ -26,10 +26,11 @@ from glnet_tf.models.glnet import GLNet
 from glnet_tf.optimization import Adam, make_optimizers, update
 from glnet_tf.progress import Forecast, progress_bar
 from glnet_tf.training.checkpoints import Architecture, Checkpoints, note_training, open_run_folder
+from glnet_tf.training.interruption import interruption
 from glnet_tf.training.schedule import LearningRate
 from glnet_tf.training.summaries import Summaries
 from glnet_tf.training.targets import Targets, make_targets, target_batches, whole_targets
-from glnet_tf.training.trainer import SCALAR_STEPS, forget_metrics_after, interruption, resolved_config
+from glnet_tf.training.trainer import SCALAR_STEPS, forget_metrics_after, resolved_config
 from glnet_tf.training.weights import start_from, weights_digest
 
 

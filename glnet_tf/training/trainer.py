@@ -6,14 +6,11 @@ import contextlib
 import dataclasses
 import json
 import math
-import os
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -34,6 +31,7 @@ from glnet_tf.structures import Snippet, snippet_signature
 from glnet_tf.training.checkpoints import Architecture, Checkpoints, note_training, open_run_folder
 from glnet_tf.training.devices import prefetched
 from glnet_tf.training.distribution import Distribution
+from glnet_tf.training.interruption import interruption
 from glnet_tf.training.monitor import CollapseMonitor
 from glnet_tf.training.precision import LossScale, layer_precision
 from glnet_tf.training.schedule import LearningRate
@@ -305,24 +303,3 @@ def forget_metrics_after(path: Path, step: int) -> None:
     lines = [json.dumps(line) + "\n" for line in read_json_lines(path) if line["step"] <= step]
     if path.exists():
         write_bytes(path, "".join(lines).encode())
-
-
-@contextlib.contextmanager
-def interruption() -> Iterator[Callable[[], int]]:
-    """Turns SIGTERM and Ctrl-C into a question that the loop asks between steps; a second signal acts at once.
-
-    The answer is the number of the signal, 0 without one.
-    """
-    received: list[int] = []
-
-    def note(number: int, _frame: object) -> None:
-        received.append(number)
-        signal.signal(number, previous[number])
-        os.write(2, b"\nstopping after this step; once more: at once\n")  # print is not for signal handlers
-
-    previous = {int(number): signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: received[0] if received else 0
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
