@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 from absl import app, flags
 
-from glnet_tf.cli.signals import WORDS, end_by_signals, exit_code, received
+from glnet_tf.cli.signals import WORDS, end_by_signals, exit_code, hear_signals, received
 from glnet_tf.config import DataConfig
 from glnet_tf.errors import ConfigError, GLNetError, reason_of
 
@@ -172,6 +172,7 @@ def run(main: Callable[[], int | None], doc: str = "", first: Sequence[str] = ()
       doc: what it does, and
       first: the names of the flags that matter first, for --help.
     """
+    hear_signals()
     app.define_help_flags()
     flags.DEFINE_float("max_memory", 0.0, "gigabytes that the tool may take; 0: whatever there is", lower_bound=0.0)
     if first and {"--help", "-help", "-h"} & set(sys.argv[1:]):

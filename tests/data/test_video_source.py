@@ -92,6 +92,21 @@ def test_an_interruption_leaves_nothing_and_a_killed_process_little(tmp_path, mo
     assert json.loads((frames / "video.json").read_text())["declared"] == 6
 
 
+def test_of_two_extractions_the_faster_one_counts(tmp_path, monkeypatch):
+    write_video(tmp_path / "a.mp4")
+    frames, write = tmp_path / "cache" / "frames", module._write_frames
+
+    def overtaken(video, folder):
+        monkeypatch.setattr(module, "_write_frames", write)
+        extract_frames(video, frames)
+        (frames / "first").touch()
+        return write(video, folder)
+
+    monkeypatch.setattr(module, "_write_frames", overtaken)
+    assert extract_frames(tmp_path / "a.mp4", frames).frames == 6
+    assert (frames / "first").exists() and [entry.name for entry in frames.parent.iterdir()] == ["frames"]
+
+
 def test_a_truncated_video_keeps_what_there_is_and_says_so(tmp_path, config, capfd):
     write_video(tmp_path / "a.avi", 20, "MJPG", (256, 192))
     content = (tmp_path / "a.avi").read_bytes()
