@@ -1,5 +1,7 @@
 """The errors that a user can cause: one line each, with the file, the value, what was expected and the remedy."""
 
+import re
+
 
 class GLNetError(Exception):
     """Base of all errors that the command-line tools report as one line with exit code 2."""
@@ -23,3 +25,9 @@ class WorkerError(GLNetError):
 
 class NonFiniteLossError(GLNetError):
     """A loss term became NaN or infinite; the message names the term and the snippets."""
+
+
+def reason_of(error: Exception) -> str:
+    """Returns the first line of an error, without what TensorFlow says there of its graph."""
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return re.sub(r"^\{\{.*?\}\} |;? ?\[Op:\w+\].*$", "", line)

@@ -1,4 +1,4 @@
-"""Files: the one writer, whole or not at all, the readers of bytes, JSON and arrays with their limits, and folders.
+"""Files: the one writer, whole or not at all, and the readers of bytes, JSON and arrays with their limits.
 
 A temporary file is made exclusively, beside the file that it becomes, so that nobody else's link is followed.
 """
@@ -6,7 +6,6 @@ A temporary file is made exclusively, beside the file that it becomes, so that n
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import io
 import json
 import os
@@ -44,6 +43,16 @@ def read_bytes(file: Path) -> bytes:
 
 
 @contextlib.contextmanager
+def writing(place: Path) -> Iterator[None]:
+    """Makes of an OSError in the block a DataError that names what was to be written."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise DataError(f"{place}: cannot be written ({reason}); choose a folder with space and write access") from None
+
+
+@contextlib.contextmanager
 def replacement(file: Path) -> Iterator[Path]:
     """Yields an empty temporary file, with the same suffix, that takes the file's place at the end of the block.
 
@@ -53,7 +62,7 @@ def replacement(file: Path) -> Iterator[Path]:
       DataError: it cannot be written.
     """
     part = file.with_name(f".{file.stem}.{secrets.token_hex(4)}.part{file.suffix}")
-    try:
+    with writing(file):
         os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))
         try:
             yield part
@@ -61,9 +70,6 @@ def replacement(file: Path) -> Iterator[Path]:
         finally:
             with contextlib.suppress(OSError):
                 part.unlink()
-    except OSError as error:
-        reason = error.strerror or error
-        raise DataError(f"{file}: cannot be written ({reason}); choose a folder with space and write access") from None
 
 
 def write_bytes(file: Path, content: bytes) -> None:
@@ -139,11 +145,8 @@ def read_json_lines(file: Path, shape: Any = object) -> list[Any]:
 
 def append_json_line(file: Path, value: Any) -> None:
     """Appends a value as one line; raises DataError where the file cannot be written."""
-    try:
-        with open(file, "a") as lines:
-            lines.write(json.dumps(value) + "\n")
-    except OSError as error:
-        raise DataError(f"{file}: cannot be written ({error.strerror}); choose a folder with space") from None
+    with writing(file), open(file, "a") as lines:
+        lines.write(json.dumps(value) + "\n")
 
 
 def check_settings(file: Path, found: Mapping[str, Any], given: Mapping[str, Any], flag: str = "output_dir") -> None:
@@ -218,23 +221,6 @@ def make_folder(folder: Path, flag: str) -> Path:
     except OSError as error:
         raise DataError(f"{folder}: {error.strerror}: expected a writable folder; correct --{flag}") from None
     return folder
-
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keeps a folder to this process; the lock ends with it, however that ends.
-
-    Raises:
-      DataError: another process writes there.
-    """
-    with open(folder / ".lock", "ab") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise DataError(
-                f"{folder}: another process is writing there: expected to be alone; wait for it, or give another folder"
-            ) from None
-        yield
 
 
 def check_space(folder: Path, needed: float) -> None:

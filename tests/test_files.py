@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 
 import pytest
 
@@ -12,12 +10,10 @@ from glnet_tf.errors import ConfigError, DataError
 from glnet_tf.files import (
     append_json_line,
     check_settings,
-    locked,
     read_json,
     read_json_lines,
     replacement,
     write_bytes,
-    write_json,
 )
 
 
@@ -78,16 +74,3 @@ def test_other_settings_are_refused_by_name(tmp_path):
     for found, given in (({"a": 1}, {"a": 2}), ({"a": 1}, {}), ({}, {"a": 2})):
         with pytest.raises(ConfigError, match=r"was made with a=(1|None), not (2|None).*--run_dir"):
             check_settings(tmp_path, found, given, "run_dir")
-
-
-def test_a_folder_belongs_to_one_process_until_that_ends(tmp_path):
-    code = "import sys, pathlib; from glnet_tf.files import locked\nwith locked(pathlib.Path(sys.argv[1])): input()"
-    command = [sys.executable, "-c", code, str(tmp_path)]
-    with locked(tmp_path):
-        other = subprocess.run(command, input="", text=True, capture_output=True)
-        assert "another process is writing there" in other.stderr
-    other = subprocess.Popen(command, stdin=subprocess.PIPE)
-    other.kill()
-    other.wait()
-    with locked(tmp_path):
-        write_json(tmp_path / "a.json", 1)

@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "glnet_tf"
 
 BASE = {"config", "errors", "structures"}
-WORK = BASE | {"files", "parsing", "progress", "optimization"}
+WORK = BASE | {"files", "folders", "parsing", "progress", "optimization"}
 # What each part of the package may import from the rest of it; a part may always import from itself. A dotted name
 # opens one module only.
 ALLOWED = {
@@ -19,6 +19,7 @@ ALLOWED = {
     "config": {"errors"},
     "structures": {"errors"},
     "files": {"errors", "parsing"},
+    "folders": {"errors", "files"},
     "parsing": {"errors"},
     "progress": {"errors"},
     "optimization": set(),

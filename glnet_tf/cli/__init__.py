@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import sys
 
+from glnet_tf.cli.signals import hear_signals
+
 COMMANDS = {
     "predict": "depth, flow, motion and K of an image, a folder or a video",
     "train": "train the networks",
@@ -17,6 +19,7 @@ COMMANDS = {
 
 def run_command(name: str) -> None:
     """Runs a command with the flags of the command line, and ends the process."""
+    hear_signals()
     from glnet_tf.cli.flagging import run
 
     command = importlib.import_module(f"glnet_tf.cli.{name}")

@@ -34,22 +34,23 @@ def main() -> None:
         raise ConfigError("--output_dir=: expected a folder")
     # TensorFlow takes seconds to import: only once the flags are known to be right.
     from glnet_tf.files import make_folder
+    from glnet_tf.folders import locked
     from glnet_tf.inference.export import export_onnx, export_saved_model, export_tflite
     from glnet_tf.training.weights import load_model, write_weights
 
     model, architecture = load_model(weights)
     folder = Path(flags.FLAGS.output_dir)
-    if flags.FLAGS.format == "weights":
-        file = make_folder(folder, "output_dir") / "weights.npz"
-        digest = write_weights(model, architecture, file, flags.FLAGS.licence)
-        print(f"{file}: {file.stat().st_size / 1e6:.1f} MB, SHA-256 {digest}")
-        return
     if flags.FLAGS.format != "saved_model":
-        write = export_tflite if flags.FLAGS.format == "tflite" else export_onnx
-        for exported in write(model, make_folder(folder, "output_dir")):
-            print(
-                f"{exported.file}: {exported.size / 1e6:.2f} MB, largest relative difference {exported.difference:.1e}"
-            )
+        with locked(make_folder(folder, "output_dir"), deep=False):
+            if flags.FLAGS.format == "weights":
+                file = folder / "weights.npz"
+                digest = write_weights(model, architecture, file, flags.FLAGS.licence)
+                print(f"{file}: {file.stat().st_size / 1e6:.1f} MB, SHA-256 {digest}")
+                return
+            write = export_tflite if flags.FLAGS.format == "tflite" else export_onnx
+            for exported in write(model, folder):
+                size = f"{exported.size / 1e6:.2f} MB"
+                print(f"{exported.file}: {size}, largest relative difference {exported.difference:.1e}")
         return
     make_folder(folder.parent, "output_dir")
     free = flags.FLAGS.free_size

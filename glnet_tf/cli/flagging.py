@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import dataclasses
+import errno
 import os
 import signal
 import sys
@@ -15,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 from absl import app, flags
 
+from glnet_tf.cli.signals import WORDS, end_by_signals, exit_code, hear_signals, received
 from glnet_tf.config import DataConfig
-from glnet_tf.errors import ConfigError, GLNetError
+from glnet_tf.errors import ConfigError, GLNetError, reason_of
 from glnet_tf.inference.outputs import DEFAULT_OUTPUTS, OF_ALL, OF_FRAMES
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ ADVICE = (
 # glibc's numbers, and: no block by itself, nothing given back, one pool for all threads.
 MALLOC = {"M_MMAP_MAX": (-4, 0), "M_TRIM_THRESHOLD": (-1, 2**31 - 1), "M_ARENA_MAX": (-8, 1)}
 OFFLINE = "GLNET_OFFLINE"  # see models.encoders.pretrained
+# What TensorFlow, which tells them as want of memory, and Python say of a full disk.
+FULL = tuple(map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)))
 NO_MEMORY = "Operation received an exception:Status: 1,"  # oneDNN's number for want of memory
 DEFINE: dict[type, Callable[..., Any]] = {
     str: flags.DEFINE_string,
@@ -156,22 +160,19 @@ def first_flags(doc: str, names: Sequence[str]) -> str:
     return "\n".join([*lines, "", "--helpfull shows all flags."])
 
 
-class Stop:
-    """The exit code of a command that was stopped: 130 by Ctrl-C, 143 by SIGTERM."""
-
-    code = 130
-
-
-def stop_as_by_ctrl_c() -> Stop:
-    """Lets SIGTERM end a command as Ctrl-C does, which brings to an end what is there; returns the exit code."""
-    stop = Stop()
-
-    def interrupt(number: int, frame: object) -> None:
-        stop.code = 128 + number
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, interrupt)
-    return stop
+def in_one_line(error: Exception) -> str:
+    """Returns what a user is told of an error that can be mended; empty of any other."""
+    if isinstance(error, (GLNetError, flags.Error)):
+        return " ".join(str(error).split())
+    reason = reason_of(error)
+    if any(words in str(error) for words in FULL):
+        return f"no space left on the disk ({reason}); make room, or choose a folder on another one"
+    if isinstance(error, OSError):
+        return f"{reason}: expected a file or folder that can be read and written; see to it, or give another one"
+    # By its name: TensorFlow, which defines it, takes seconds to import.
+    if type(error).__name__ in ("MemoryError", "ResourceExhaustedError") or NO_MEMORY in str(error):
+        return f"no memory left ({reason}); {ADVICE}"
+    return ""
 
 
 def parse(arguments: Sequence[str]) -> list[str]:
@@ -196,6 +197,7 @@ def run(main: Callable[[], int | None], doc: str = "", first: Sequence[str] = ()
       doc: what it does, and
       first: the names of the flags that matter first, for --help.
     """
+    hear_signals()
     app.define_help_flags()
     flags.DEFINE_float("max_memory", 0.0, "gigabytes that the tool may take; 0: whatever there is", lower_bound=0.0)
     flags.DEFINE_boolean("offline", False, "never download weights (Keras has some for resnet50)")
@@ -213,14 +215,16 @@ def run(main: Callable[[], int | None], doc: str = "", first: Sequence[str] = ()
             raise ConfigError(f"{rest[1]}: not a flag; flags start with --")
         sys.exit(main())
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on", file=sys.stderr)
-        sys.exit(130)
-    except (GLNetError, flags.Error) as error:
-        print("error: " + " ".join(str(error).split()), file=sys.stderr)
-        sys.exit(2)
+        print(WORDS, file=sys.stderr)
+        sys.exit(exit_code())
     except Exception as error:
-        # By its name: TensorFlow, which defines it, takes seconds to import.
-        if type(error).__name__ not in ("MemoryError", "ResourceExhaustedError") and NO_MEMORY not in str(error):
+        if received:  # told as another error by what was interrupted
+            print(WORDS, file=sys.stderr)
+            sys.exit(exit_code())
+        line = in_one_line(error)
+        if not line:
             raise
-        print(f"error: no memory left ({str(error).partition(chr(10))[0]}); {ADVICE}", file=sys.stderr)
+        print(f"error: {line}", file=sys.stderr)
         sys.exit(2)
+    finally:
+        end_by_signals()

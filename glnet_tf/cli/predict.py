@@ -13,14 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from absl import flags
 
-from glnet_tf.cli.flagging import (
-    chosen_model,
-    config_from_flags,
-    define,
-    define_model,
-    define_outputs,
-    stop_as_by_ctrl_c,
-)
+from glnet_tf.cli.flagging import chosen_model, config_from_flags, define, define_model, define_outputs
+from glnet_tf.cli.signals import exit_code
 from glnet_tf.config import REFINEMENT_LOSS, LossConfig, RefinementConfig
 from glnet_tf.errors import ConfigError, DataError, GLNetError
 from glnet_tf.files import SETTINGS, check_own_folder
@@ -144,13 +138,12 @@ def main() -> int:
 
     predictor = Predictor(weights, config, loss, target_parallax=flags.FLAGS.target_parallax)
     failures = []
-    stopped = stop_as_by_ctrl_c()
     for number, given in enumerate(inputs, start=1):
         if len(inputs) > 1:
             print(f"{number} of {len(inputs)}: {given.place}", file=sys.stderr)
         try:
             if not predict(predictor, weights, Frames(given.place, selection), given.folder):
-                return stopped.code
+                return exit_code()
         except GLNetError as error:
             if len(inputs) == 1:
                 raise

@@ -36,7 +36,8 @@ def main() -> None:
     if not flags.FLAGS.output_dir:
         raise ConfigError("--output_dir is missing: expected the folder that the preparation is to fill")
     check_data(data)
-    from glnet_tf.files import locked, make_folder
+    from glnet_tf.files import make_folder
+    from glnet_tf.folders import locked
 
     output = make_folder(Path(flags.FLAGS.output_dir), "output_dir")
     with locked(output):

@@ -40,7 +40,7 @@ FIRST = (
 )
 
 
-def main() -> None:
+def main() -> int:
     given, *_, training = configurations()
     weights = training.weights
     check_data(given)
@@ -72,9 +72,13 @@ def main() -> None:
         auto = "evidence" if source.calibrated and training.weights and data.cache_dir else "none"
         if (auto if training.teacher == "auto" else training.teacher) == "evidence":
             smoothness, scale = loss.depth_smoothness, flags.FLAGS.flow_scale
-            DepthTrainer(flags.FLAGS.run_dir, source, validation, data, model, smoothness, training, scale).run()
+            trainer: DepthTrainer | Trainer = DepthTrainer(
+                flags.FLAGS.run_dir, source, validation, data, model, smoothness, training, scale
+            )
         else:
-            Trainer(flags.FLAGS.run_dir, source, validation, data, model, loss, training, distribution).run()
+            trainer = Trainer(flags.FLAGS.run_dir, source, validation, data, model, loss, training, distribution)
+        trainer.run()
+    return 128 + trainer.stopped_by if trainer.stopped_by else 0
 
 
 def configurations() -> list[Any]:

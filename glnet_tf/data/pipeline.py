@@ -31,12 +31,16 @@ class Share(NamedTuple):
 
 
 WHOLE = Share(0, 1)
+# Positions that are read before the first of them is taken, at most.
+MAX_READ_AHEAD = 1000
 
 
 def stream(
     source: Source, config: DataConfig, seed: int, start: int = 0, augmented: bool = True, share: Share = WHOLE
 ) -> tf.data.Dataset:
-    """Returns an infinite dataset of shuffled training batches; a snippet whose images are damaged is left out.
+    """Returns a dataset of shuffled training batches, endless unless no snippet can be decoded any more.
+
+    A snippet whose images are damaged is left out.
 
     With a `share`, only that part of every batch is decoded. A damaged snippet is replaced by the next one of the same
     share: every worker still has a full part at every step, but is then ahead of the others by a snippet.
@@ -71,10 +75,22 @@ def stream(
             snippet = snippet._replace(images=images, intrinsics=intrinsics, mirrored=mirrored)
         return snippet, loaded.position
 
+    with tf.device("/cpu:0"):
+        fruitless = tf.Variable(0, dtype=tf.int64, trainable=False)  # positions since the last intact snippet
+    # Two intact ones are less than two passes apart; more are under way at a time.
+    limit = 2 * len(source) + MAX_READ_AHEAD
+
+    def going_on(position: tf.Tensor) -> tf.Tensor:
+        return fruitless.assign_add(1) <= limit
+
+    def intact(loaded: Loaded) -> Loaded:
+        with tf.control_dependencies([fruitless.assign(0)]):
+            return tf.nest.map_structure(tf.identity, loaded)
+
     wanted = None if share == WHOLE else lambda position: share.holds(position - start, config.batch_size)
-    intact = source.ordered(seed, start, wanted).ignore_errors()
-    samples = intact.map(sample, tf.data.AUTOTUNE, deterministic=True)
-    return samples.batch(config.batch_size // share.workers).prefetch(tf.data.AUTOTUNE)
+    loaded = source.ordered(seed, start, wanted, going_on).ignore_errors().map(intact)
+    samples = loaded.map(sample, tf.data.AUTOTUNE, deterministic=True)
+    return samples.batch(config.batch_size // share.workers, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 
 
 def batches(
@@ -168,7 +184,12 @@ def check_readable(source: Source) -> None:
     whole = tf.data.Dataset.range(len(source)).map(source.load)
     for _ in whole.ignore_errors().take(1):
         return
-    raise DataError(
+    raise unreadable(source)
+
+
+def unreadable(source: Source) -> DataError:
+    """Returns the error that no snippet of a source can be decoded."""
+    return DataError(
         f"{source.name}: none of its {len(source)} snippets can be decoded, e.g. {', '.join(source.files(0))}: "
         "expected complete JPEG or PNG images; copy or extract them again"
     )

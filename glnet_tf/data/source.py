@@ -12,6 +12,7 @@ from glnet_tf.structures import GroundTruth
 
 # Which snippets of a video a source yields, see snippet_frames.
 PARTS = ("train", "validation", "all", "frames")
+OfPosition = Callable[[tf.Tensor], tf.Tensor]
 
 
 class Loaded(NamedTuple):
@@ -72,13 +73,16 @@ class Source(abc.ABC):
         """Returns which snippet, [] int64, comes at a position of `ordered`."""
         return snippet_index(position, seed, len(self))
 
-    def ordered(self, seed: int, start: int, wanted: Callable[[tf.Tensor], tf.Tensor] | None = None) -> tf.data.Dataset:
-        """Returns an infinite dataset of shuffled snippets, each once per epoch; damaged images raise in it.
+    def ordered(
+        self, seed: int, start: int, wanted: OfPosition | None = None, going_on: OfPosition | None = None
+    ) -> tf.data.Dataset:
+        """Returns a dataset of shuffled snippets, each once per epoch; damaged images raise in it.
 
         Args:
           seed: of the order.
           start: position of the first snippet; a dataset from there equals the rest of one from 0.
           wanted: position -> whether its snippet is decoded; None: all are.
+          going_on: position -> whether the dataset does not end there; None: it never does.
 
         Returns:
           Dataset of Loaded, positions increasing, consecutive where all are wanted.
@@ -91,6 +95,8 @@ class Source(abc.ABC):
         positions = tf.data.Dataset.range(start, np.iinfo(np.int64).max)
         if wanted is not None:
             positions = positions.filter(wanted)
+        if going_on is not None:
+            positions = positions.take_while(going_on)
         return positions.map(read, tf.data.AUTOTUNE, deterministic=True)
 
     @abc.abstractmethod

@@ -16,7 +16,7 @@ from glnet_tf.progress import progress_bar
 from glnet_tf.refinement.pft import ParameterRefinement, restored_weights
 from glnet_tf.refinement.refiner import target
 from glnet_tf.structures import snippet_signature
-from glnet_tf.training.checkpoints import open_run_folder
+from glnet_tf.training.checkpoints import checkpoints_in, first_whole, open_run_folder, restore, step_of
 
 
 def adapt(
@@ -38,9 +38,10 @@ def adapt(
     checkpoint = tf.train.Checkpoint(model=model)
     manager = tf.train.CheckpointManager(checkpoint, str(folder / "latest"), max_to_keep=1)
     passed = 0
-    if manager.latest_checkpoint is not None:
-        checkpoint.restore(manager.latest_checkpoint).assert_existing_objects_matched()
-        passed = int(manager.latest_checkpoint.rpartition("-")[2])
+    kept = first_whole(checkpoints_in(folder / "latest"))
+    if kept is not None:
+        restore(checkpoint, kept)
+        passed = step_of(kept)
     weights = loss_weights(loss, config.two_branch_weight)
     pft = ParameterRefinement(model, weights, loss, config, snippet_signature(*reader.size))
     observe = tf.function(make_observe(model, reader.size), autograph=False)
@@ -72,8 +73,9 @@ class CarriedParameters:
         if config.policy == "sequence" and config.refine in ("pft", "both"):
             checkpoint = tf.train.Checkpoint(model=model)
             self._manager = tf.train.CheckpointManager(checkpoint, str(folder / "carried"), max_to_keep=1)
-            if self._manager.latest_checkpoint is not None:
-                checkpoint.restore(self._manager.latest_checkpoint).assert_existing_objects_matched()
+            kept = first_whole(checkpoints_in(folder / "carried"))
+            if kept is not None:
+                restore(checkpoint, kept)
 
     def keep(self) -> None:
         """Keeps the parameters as they are; nothing with policy "snippet"."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
@@ -13,6 +11,7 @@ import tensorflow as tf
 from glnet_tf.config import LossConfig, RefinementConfig
 from glnet_tf.errors import DataError
 from glnet_tf.files import write_bytes
+from glnet_tf.folders import new_folder
 from glnet_tf.geometry.fast_ops import plain_operators
 from glnet_tf.inference.snippets import assume_intrinsics
 from glnet_tf.losses.objective import loss_weights
@@ -140,22 +139,26 @@ def export_saved_model(
     """
     if folder.exists():
         raise DataError(f"{folder}: exists already; remove it, or give another --output_dir")
-    temporary = folder.with_name(folder.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
+    with new_folder(folder) as temporary:
+        return _write_and_compare(model, loss, config, free_size, temporary)
+
+
+def _write_and_compare(
+    model: GLNet, loss: LossConfig, config: RefinementConfig, free_size: bool, folder: Path
+) -> dict[str, float]:
     with plain_operators():
         serving = Serving(model, loss, config, free_size)
         names = ("depth", "flow", "camera", "refine")
         signatures = {name: getattr(serving, name).get_concrete_function() for name in names}
         options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-        tf.saved_model.save(serving, str(temporary), signatures, options)
-    written = tf.saved_model.load(str(temporary)).signatures
+        tf.saved_model.save(serving, str(folder), signatures, options)
+    written = tf.saved_model.load(str(folder)).signatures
     differences = {}
     for name, inputs in _samples(model).items():
         # Not compiled: the model as it is, with its own sampling.
         ours, theirs = getattr(serving, name).python_function(**inputs), written[name](**inputs)
         for output, value in ours.items():
             differences[f"{name}/{output}"] = _difference(value, theirs[output])
-    os.rename(temporary, folder)
     return differences
 
 

@@ -33,7 +33,6 @@ from glnet_tf.files import (
     append_json_line,
     check_own_folder,
     check_settings,
-    locked,
     make_folder,
     read_array,
     read_json,
@@ -41,6 +40,7 @@ from glnet_tf.files import (
     write_json,
     write_npz,
 )
+from glnet_tf.folders import locked
 from glnet_tf.geometry.camera import pixel_grid
 from glnet_tf.geometry.epipolar import essential_matrix, fundamental_matrix, sampson_residual
 from glnet_tf.inference.outputs import DEFAULT_OUTPUTS, OF_FRAMES, outputs_of

@@ -17,18 +17,20 @@ from tqdm import tqdm
 from glnet_tf.config import DataConfig, ModelConfig, TrainingConfig
 from glnet_tf.data.source import Source
 from glnet_tf.errors import ConfigError, NonFiniteLossError
-from glnet_tf.files import locked
+from glnet_tf.files import writing
+from glnet_tf.folders import locked
 from glnet_tf.geometry.evidence import Evidence
 from glnet_tf.losses.evidence import evidence_loss
 from glnet_tf.losses.smoothness import depth_smoothness, edge_weights
 from glnet_tf.models.glnet import GLNet
 from glnet_tf.optimization import Adam, make_optimizers, update
 from glnet_tf.progress import Forecast, progress_bar
-from glnet_tf.training.checkpoints import Architecture, Checkpoints, open_run_folder
+from glnet_tf.training.checkpoints import Architecture, Checkpoints, note_training, open_run_folder
+from glnet_tf.training.interruption import interruption
 from glnet_tf.training.schedule import LearningRate
 from glnet_tf.training.summaries import Summaries
 from glnet_tf.training.targets import Targets, make_targets, target_batches, whole_targets
-from glnet_tf.training.trainer import SCALAR_STEPS, forget_metrics_after, interruption, resolved_config
+from glnet_tf.training.trainer import SCALAR_STEPS, forget_metrics_after, resolved_config
 from glnet_tf.training.weights import start_from, weights_digest
 
 
@@ -82,6 +84,9 @@ class DepthTrainer:
       training: steps, rate, and what the run leaves behind.
       flow_scale: size at which the teacher finds flow, relative to DepthNet's.
 
+    Attributes:
+      stopped_by: number of the signal that ended the last run; 0: none did.
+
     Raises:
       CheckpointError: the run folder holds another architecture, or there is no such teacher.
       ConfigError: there is no teacher, or nowhere to keep its targets.
@@ -104,6 +109,7 @@ class DepthTrainer:
                 "as --weights, and a folder where its targets are kept"
             )
         self.run_dir, self.data, self.training = Path(run_dir), data, training
+        self._smoothness, self.stopped_by = smoothness, 0
         networks = resolved_config(model, source)
         architecture = Architecture(networks, data.image_height, data.image_width, source.cameras, source.shapes)
         open_run_folder(self.run_dir, architecture)
@@ -135,12 +141,16 @@ class DepthTrainer:
         Raises:
           NonFiniteLossError: the loss or the gradient is not finite; the checkpoints of before are kept.
         """
+        with writing(self.run_dir), locked(self.run_dir):
+            return self._run()
+
+    def _run(self) -> int:
         if self._checkpoints.restore():
             print(f"{self.run_dir}: resuming at step {int(self.step)} of {self.training.steps}", file=sys.stderr)
-        first, stopped = int(self.step), False
+        note_training(self.run_dir, (self.data, self.training), smoothness=self._smoothness)
+        first, stopped = int(self.step), 0
         forget_metrics_after(self.run_dir / "metrics.jsonl", first)
         with (
-            locked(self.run_dir),
             interruption() as interrupted,
             contextlib.closing(Summaries(str(self.run_dir))) as summaries,
             open(self.run_dir / "metrics.jsonl", "a") as log,
@@ -167,6 +177,7 @@ class DepthTrainer:
                     self._save(step, summaries, log)
             if stopped:
                 self._checkpoints.save(int(self.step), best=False)
+        self.stopped_by = stopped
         if stopped:
             print(f"stopped at step {int(self.step)} and saved; the same command goes on", file=sys.stderr)
         return int(self.step)

@@ -6,6 +6,7 @@ itself. A network that has learned from its targets can be the next teacher.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import itertools
@@ -24,6 +25,7 @@ from glnet_tf.data.pipeline import batches
 from glnet_tf.data.source import Source
 from glnet_tf.errors import DataError
 from glnet_tf.files import check_space, make_folder, read_json, write_json
+from glnet_tf.folders import locked
 from glnet_tf.geometry.evidence import Evidence
 from glnet_tf.models.glnet import GLNet
 from glnet_tf.models.observation import Size, predicted_with_evidence
@@ -76,7 +78,7 @@ def make_targets(
       folder: of all targets; those of this teacher and source get one of their own in it, named by what they depend on.
 
     Raises:
-      DataError: the disk has no room.
+      DataError: the disk has no room, or another process computes the same.
     """
     trained = (data.image_height, data.image_width)
     sizes = [depth_size(trained, [shape]) for shape in source.shapes]
@@ -110,7 +112,10 @@ def _group(
         check_space(folder, (count - done) * height * width * BYTES_PER_PIXEL)
     observe = tf.function(lambda snippet: _middle_targets(model, snippet, size), autograph=False)
     data = dataclasses.replace(data, image_height=height, image_width=width)
-    with progress_bar(count, f"targets {stem}", "frame", done) as bar:
+    with (
+        locked(folder) if done < count else contextlib.nullcontext(),
+        progress_bar(count, f"targets {stem}", "frame", done) as bar,
+    ):
         bar.set_postfix_str(f"{count * height * width * BYTES_PER_PIXEL / 1e9:.1f} GB")
         place = {index: row for row, index in enumerate(numbers)}
         for snippet in batches(source, data, numbers[done:]) if done < count else ():

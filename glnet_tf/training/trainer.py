@@ -9,7 +9,6 @@ import math
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -18,19 +17,21 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from glnet_tf.config import DataConfig, LossConfig, ModelConfig, TrainingConfig
-from glnet_tf.data.pipeline import WHOLE, missing_positions, stream
+from glnet_tf.data.pipeline import WHOLE, missing_positions, stream, unreadable
 from glnet_tf.data.source import Source
 from glnet_tf.errors import ConfigError, NonFiniteLossError
-from glnet_tf.files import locked, read_json_lines, write_bytes
+from glnet_tf.files import read_json_lines, write_bytes, writing
+from glnet_tf.folders import locked
 from glnet_tf.geometry.camera import focal_and_principal_point
 from glnet_tf.losses.objective import loss_weights
 from glnet_tf.models.glnet import make_predict
 from glnet_tf.optimization import make_optimizers
 from glnet_tf.progress import Forecast
 from glnet_tf.structures import Snippet, snippet_signature
-from glnet_tf.training.checkpoints import Architecture, Checkpoints, open_run_folder
+from glnet_tf.training.checkpoints import Architecture, Checkpoints, note_training, open_run_folder
 from glnet_tf.training.devices import prefetched
 from glnet_tf.training.distribution import Distribution
+from glnet_tf.training.interruption import interruption
 from glnet_tf.training.monitor import CollapseMonitor
 from glnet_tf.training.precision import LossScale, layer_precision
 from glnet_tf.training.schedule import LearningRate
@@ -66,6 +67,7 @@ class Trainer:
 
     Attributes:
       predict: the model compiled for inference, Snippet -> Predictions.
+      stopped_by: number of the signal that ended the last run; of another worker's, SIGTERM's; 0: none did.
 
     Raises:
       CheckpointError: the run folder holds another architecture.
@@ -86,6 +88,8 @@ class Trainer:
         self._distribution = distribution or Distribution(training.distribute)
         self._share = self._distribution.share(data.batch_size)
         self.run_dir = Path(run_dir)
+        self.stopped_by = 0
+        self._loss = loss
         self.source, self.validation = source, validation
         self.data, self.training = data, training
         self.architecture = Architecture(
@@ -148,19 +152,23 @@ class Trainer:
         Raises:
           NonFiniteLossError: a term or the gradient is not finite; the checkpoints of before are kept.
         """
+        with writing(self.run_dir), locked(self.run_dir) if self._distribution.chief else contextlib.nullcontext():
+            return self._run()
+
+    def _run(self) -> int:
         chief = self._distribution.chief
         if self._checkpoints.restore() and chief:
             print(f"{self.run_dir}: resuming at step {int(self.step)} of {self.training.steps}", file=sys.stderr)
         first = int(self.step)
         self._distribution.check_resumed(first, self.run_dir)
         if chief:
+            note_training(self.run_dir, (self.data, self._loss, self.training), snippets=len(self.source))
             forget_metrics_after(self.run_dir / "metrics.jsonl", first)
         self._next = int(self._position)
         interval = 0.5 if sys.stderr.isatty() else 30.0
         # Whoever is not the chief reports nothing.
         reports = contextlib.nullcontext(str(self.run_dir)) if chief else tempfile.TemporaryDirectory()
         with (
-            locked(self.run_dir) if chief else contextlib.nullcontext(),
             interruption() as interrupted,
             reports as folder,
             contextlib.closing(Summaries(folder)) as summaries,
@@ -177,8 +185,11 @@ class Trainer:
             snippets = stream(self.source, self.data, self.training.seed, self._next, share=self._share)
             batches = iter(prefetched(snippets) if self.training.distribute == "off" else snippets)
             forecast = Forecast(bar)
-            while not (stopped := self._distribution.any(interrupted())) and int(self.step) < self.training.steps:
-                snippet, positions = next(batches)
+            while not (stopped := self._distribution.any(bool(interrupted()))) and int(self.step) < self.training.steps:
+                batch = next(batches, None)
+                if batch is None:
+                    raise unreadable(self.source)
+                snippet, positions = batch
                 virtual = int(self.step) < self.training.virtual_steps
                 result = (self._virtual_step if virtual else self._train_step)(snippet)
                 self._check_finite(result, snippet)
@@ -194,6 +205,7 @@ class Trainer:
                     self._save(step, summaries, log)
             if stopped and chief:
                 self._checkpoints.save(int(self.step), best=False)
+        self.stopped_by = (interrupted() or signal.SIGTERM) if stopped else 0
         if chief:
             self._end(stopped)
         return int(self.step)
@@ -291,20 +303,3 @@ def forget_metrics_after(path: Path, step: int) -> None:
     lines = [json.dumps(line) + "\n" for line in read_json_lines(path, {"step": int}) if line["step"] <= step]
     if path.exists():
         write_bytes(path, "".join(lines).encode())
-
-
-@contextlib.contextmanager
-def interruption() -> Iterator:
-    """Turns SIGTERM and Ctrl-C into a question that the loop asks between steps; a second signal acts at once."""
-    received = []
-
-    def note(number: int, _frame: object) -> None:
-        received.append(number)
-        signal.signal(number, previous[number])
-
-    previous = {int(number): signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: bool(received)
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

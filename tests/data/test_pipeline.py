@@ -6,6 +6,7 @@ import tensorflow as tf
 from PIL import Image
 
 from glnet_tf.config import DataConfig
+from glnet_tf.data import pipeline
 from glnet_tf.data.datasets.folder import FolderSource
 from glnet_tf.data.pipeline import batches, missing_positions, read_snippet, resize, stream
 from glnet_tf.data.source import snippet_index
@@ -39,8 +40,8 @@ def take(dataset: tf.data.Dataset, count: int) -> list:
 def test_stream_shapes_and_types(source):
     dataset = stream(source, SMALL, seed=0)
     snippet, positions = dataset.element_spec
-    assert snippet.images.shape.as_list() == [None, 3, 32, 64, 3] and snippet.images.dtype == tf.float32
-    assert snippet.intrinsics.shape.as_list() == [None, 3, 3] and snippet.intrinsics.dtype == tf.float32
+    assert snippet.images.shape.as_list() == [3, 3, 32, 64, 3] and snippet.images.dtype == tf.float32
+    assert snippet.intrinsics.shape.as_list() == [3, 3, 3] and snippet.intrinsics.dtype == tf.float32
     assert (snippet.camera.dtype, snippet.index.dtype, positions.dtype) == (tf.int32, tf.int64, tf.int64)
     snippet, positions = take(dataset, 1)[0]
     assert isinstance(snippet, Snippet) and positions.tolist() == [0, 1, 2]
@@ -113,6 +114,18 @@ def test_a_stream_without_one_good_snippet_is_an_error_and_no_endless_wait(tmp_p
     paths[1].write_bytes(paths[1].read_bytes()[:-1500])
     with pytest.raises(DataError, match=r"none of its 1 snippets can be decoded.*0001.jpg.*extract them again"):
         stream(source, SMALL, seed=0)
+
+
+def test_a_stream_ends_where_all_images_vanish_while_it_is_open(tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "MAX_READ_AHEAD", 50)
+    paths = write_frames(tmp_path, 10)
+    snippets = iter(stream(FolderSource(tmp_path), SMALL, seed=0))
+    for path in paths[1:7]:
+        path.unlink()
+    # One of eight snippets is left, and comes for ever.
+    assert [7] * 3 in [batch.index.numpy().tolist() for batch, _ in (next(snippets) for _ in range(60))]
+    paths[8].unlink()
+    assert len(list(snippets)) < 60
 
 
 def test_batches_are_in_order_and_the_last_one_is_smaller(source):

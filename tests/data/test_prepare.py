@@ -21,6 +21,7 @@ from glnet_tf.data.pipeline import resize
 from glnet_tf.data.preparation import prepare as module
 from glnet_tf.data.preparation.prepare import prepare
 from glnet_tf.errors import ConfigError, DataError
+from glnet_tf.folders import locked
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "prepare.py"
 K_TEXT = "80 0 49.5\n0 60 29.5\n0 0 1\n"
@@ -119,8 +120,10 @@ def test_interrupted_anywhere_it_ends_the_same(scenes, out, tmp_path, monkeypatc
             prepare(settings(scenes), out, jobs=1)
         monkeypatch.setattr(module, "write_bytes", write)
         for place in (out, *out.glob("a")):
-            (place / ".000001.jpg.17.part").write_bytes(b"half")  # as a process that is killed leaves it
-        assert prepare(settings(scenes), out).frames == 10
+            (place / ".000001.0123abcd.part.jpg").write_bytes(b"half")  # as a process that is killed leaves it
+        with locked(out):
+            assert prepare(settings(scenes), out).frames == 10
+        (out / ".lock").unlink()
         assert content(out) == content(whole)
         for file in sorted(out.rglob("*"), reverse=True):
             file.unlink() if file.is_file() else file.rmdir()

@@ -1,8 +1,6 @@
 """Videos become frames once, whole or not at all, and a short one says so."""
 
 import json
-import subprocess
-import sys
 
 import cv2
 import numpy as np
@@ -87,13 +85,26 @@ def test_an_interruption_leaves_nothing_and_a_killed_process_little(tmp_path, mo
         with pytest.raises(KeyboardInterrupt):
             extract_frames(tmp_path / "a.mp4", frames)
     assert not list(frames.parent.iterdir())
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    (frames.parent / f"frames.{gone.pid}.part").mkdir()
+    (frames.parent / ".frames.0123abcd.part").mkdir()
     note = extract_frames(tmp_path / "a.mp4", frames)
     assert [entry.name for entry in frames.parent.iterdir()] == ["frames"]
     assert len(list(frames.glob("*.jpg"))) == note.frames == 6 and note.fps == 10
     assert json.loads((frames / "video.json").read_text())["declared"] == 6
+
+
+def test_of_two_extractions_the_faster_one_counts(tmp_path, monkeypatch):
+    write_video(tmp_path / "a.mp4")
+    frames, write = tmp_path / "cache" / "frames", module._write_frames
+
+    def overtaken(video, folder):
+        monkeypatch.setattr(module, "_write_frames", write)
+        extract_frames(video, frames)
+        (frames / "first").touch()
+        return write(video, folder)
+
+    monkeypatch.setattr(module, "_write_frames", overtaken)
+    assert extract_frames(tmp_path / "a.mp4", frames).frames == 6
+    assert (frames / "first").exists() and [entry.name for entry in frames.parent.iterdir()] == ["frames"]
 
 
 def test_a_truncated_video_keeps_what_there_is_and_says_so(tmp_path, config, capfd):

@@ -50,11 +50,16 @@ def signalled(make_train_step, number, last):
     return make
 
 
-if __name__ == "__main__":
+def shrink():
+    """Has the library build networks and objectives that are traced in seconds."""
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     # Of the choices of --encoder; "imagenet" leaves the statistics as they are, "none" learns them.
     build.ENCODERS["efficientnet_lite0"] = (SmallEncoder, lambda encoder, weights: None)
     objective.SCALES = 1
+
+
+if __name__ == "__main__":
+    shrink()
     if "SIGNAL_BEFORE" in os.environ:
         trainer.make_train_step = signalled(trainer.make_train_step, *map(int, os.environ["SIGNAL_BEFORE"].split()))
     devices = [tf.config.LogicalDeviceConfiguration()] * int(os.environ.get("CPUS", 1))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -11,7 +10,7 @@ import tensorflow as tf
 from glnet_tf.config import DataConfig
 from glnet_tf.data.datasets.scenes import DEFAULTS, select_scenes, split_names
 from glnet_tf.data.files.records import decode_record, read_index
-from glnet_tf.data.source import Loaded, Source
+from glnet_tf.data.source import Loaded, OfPosition, Source
 from glnet_tf.errors import ConfigError, DataError
 from glnet_tf.structures import FRAMES, GroundTruth
 
@@ -122,7 +121,9 @@ class RecordsSource(Source):
                 return numbers[place - int(first) % len(self)]
         raise AssertionError("an epoch's windows hold all of its positions")
 
-    def ordered(self, seed: int, start: int, wanted: Callable[[tf.Tensor], tf.Tensor] | None = None) -> tf.data.Dataset:
+    def ordered(
+        self, seed: int, start: int, wanted: OfPosition | None = None, going_on: OfPosition | None = None
+    ) -> tf.data.Dataset:
         """See Source; of a damaged shard, all from the first damaged record on raise."""
         start_position = tf.constant(start, tf.int64)
         epochs = tf.data.Dataset.range(start // len(self), np.iinfo(np.int64).max)
@@ -134,6 +135,8 @@ class RecordsSource(Source):
         rest = records.filter(lambda record, number, position: position >= start_position)
         if wanted is not None:
             rest = rest.filter(lambda record, number, position: wanted(position))
+        if going_on is not None:
+            rest = rest.take_while(lambda record, number, position: going_on(position))
         return rest.map(
             lambda record, number, position: Loaded(*decode_record(record), number, position),
             tf.data.AUTOTUNE,

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
-import shutil
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +18,7 @@ from glnet_tf.data.files.image_names import image_files, natural_key
 from glnet_tf.data.files.video import VIDEO_SUFFIXES, Video
 from glnet_tf.errors import ConfigError, DataError
 from glnet_tf.files import check_space, make_folder, read_json, write_bytes, write_json
+from glnet_tf.folders import new_folder
 
 # Larger frames are shrunk to this longer side, in pixels; the networks' images are smaller still.
 MAX_SIDE = 1280
@@ -150,16 +148,13 @@ def extract_frames(video: Path, folder: Path) -> VideoNote:
     if (folder / NOTE).exists():
         return _read_note(folder / NOTE)
     make_folder(folder.parent, "cache_dir")
-    _remove_abandoned(folder)
-    part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
-    part.mkdir()
     try:
-        note = _write_frames(video, part)
-        write_json(part / NOTE, note._asdict())
-        with contextlib.suppress(OSError):  # another process may have been faster
-            part.rename(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        with new_folder(folder) as part:
+            note = _write_frames(video, part)
+            write_json(part / NOTE, note._asdict())
+    except DataError:
+        if not (folder / NOTE).exists():  # another process may have been faster
+            raise
     if note.shortage():
         tqdm.write(f"warning: {video}: {note.shortage()}", sys.stderr)
     return note
@@ -171,17 +166,6 @@ def _read_note(file: Path) -> VideoNote:
     if min(note.frames, note.width, note.height, note.shrunk_width, note.shrunk_height) < 1 or note.declared < 0:
         raise DataError(f"{file}: {note[:7]}: expected positive numbers; remove its folder")
     return note
-
-
-def _remove_abandoned(folder: Path) -> None:
-    """Removes what killed processes left of an extraction into a folder."""
-    for part in folder.parent.glob(f"{folder.name}.*.part"):
-        try:
-            os.kill(int(part.name.split(".")[-2]), 0)
-        except ProcessLookupError:
-            shutil.rmtree(part, ignore_errors=True)
-        except PermissionError:
-            continue
 
 
 def _write_frames(file: Path, folder: Path) -> VideoNote:

@@ -25,6 +25,7 @@ from glnet_tf.structures import FRAMES
 
 # Snippets per shard.
 SHARD = 64
+NAME = re.compile(r"\d{5}-[0-9a-f]{16}\.tfrecord")
 FEATURES = {
     "frames": tf.io.FixedLenFeature([FRAMES], tf.string),
     "intrinsics": tf.io.FixedLenFeature([9], tf.float32),
@@ -78,8 +79,9 @@ def write_records(source: FolderSource, folder: Path) -> int:
         "shards": [[name, (folder / name).stat().st_size, len(shard)] for name, shard in zip(names, shards)],
     }
     write_json(folder / "index.json", index)
-    for stale in set(folder.glob("*.tfrecord*")) - {folder / name for name in names}:
-        stale.unlink()
+    for file in folder.iterdir():
+        if NAME.fullmatch(file.name) and file.name not in names:
+            file.unlink()
     return len(missing)
 
 

@@ -102,8 +102,6 @@ def prepare(data: DataConfig, folder: Path, jobs: int = 0) -> Prepared:
                 raise DataError(f"{scene.name}: another scene would be {folder / name}, too; prepare them separately")
             scenes[name] = scene
     make_folder(folder, "output_dir")
-    for part in (*folder.glob(".*.part*"), *folder.glob("*/.*.part*")):
-        part.unlink(missing_ok=True)  # half a file that a killed process left
     plans: dict[str, list[Entry]] = {}
     with tqdm(total=sum(len(scene.files) for scene in scenes.values()), desc="choosing frames", unit="frame") as bar:
         for name, scene in scenes.items():
