@@ -65,6 +65,8 @@ def test_what_colmap_writes_is_read(tmp_path):
     "cameras, images, message",
     [
         ("3 PINHOLE 96 64 90", IMAGES, r"cameras.txt: '3 PINHOLE 96 64 90': expected ID MODEL"),
+        ("3 PINHOLE 96 64 90 nan 48 32", IMAGES, r"cameras.txt: '3 PINHOLE 96 64 90 nan 48 32': expected ID MODEL"),
+        (CAMERAS, "1 1 0 0 0 inf 0 0 5 a.png\n\n", r"images.txt: .*: expected ID QW QX"),
         (CAMERAS, "1 1 0 0 0 0 0 0 5\n\n", r"images.txt: .*: expected ID QW QX"),
         (CAMERAS, "1 0 0 0 0 0 0 0 5 a.png\n\n", r"images.txt: row 1 has a quaternion of length 0"),
         (CAMERAS, "1 1 0 0 0 0 0 0 4 a.png\n\n", r"cameras.txt: has no camera 4: expected that of a.png"),

@@ -81,6 +81,8 @@ def _camera(file: Path, line: str) -> tuple[str, tuple[np.ndarray, tuple[int, in
         values = [float(word) for word in words]
         fx, fy, cx, cy = (values[0], *values[:3]) if kind in ONE_FOCAL else values[:4]
         size = int(height), int(width)
+        if not np.isfinite(values).all() or min(fx, fy, *size) <= 0:
+            raise ValueError
     except ValueError:
         raise DataError(
             f"{file}: {line[:60]!r}: expected ID MODEL WIDTH HEIGHT and parameters; export it again"
@@ -92,7 +94,9 @@ def _image(file: Path, line: str) -> _Image:
     """What stands in a line `ID QW QX QY QZ TX TY TZ CAMERA NAME`."""
     words = line.split(maxsplit=9)
     try:
-        w, x, y, z, *translation = map(float, words[1:8])
+        w, x, y, z, *translation = numbers = [float(word) for word in words[1:8]]
+        if not np.isfinite(numbers).all():
+            raise ValueError
         return _Image(words[9], words[8], [x, y, z, w], translation)
     except (ValueError, IndexError):
         raise DataError(
