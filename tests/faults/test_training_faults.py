@@ -23,7 +23,7 @@ from glnet_tf.training.checkpoints import checkpoints_in, first_whole, step_of
 
 pytestmark = pytest.mark.slow
 
-# A long run: KILLS=40 tools/test.sh tests/faults -k killed
+# A long run, ten minutes: KILLS=40 .venv/bin/python -m pytest -s tests/faults -k killed_at_random_times_a_training
 KILLS = int(os.environ.get("KILLS", 4))
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 WORDS = "interrupted; the same command goes on"
