@@ -20,10 +20,10 @@ ROOM = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000))
 
 def arguments(tool: str, run: Path, pictures: Path, out: Path) -> list[str]:
     """Flags of a tool, of which each takes some seconds."""
-    street = ["--dataset=street", "--streets=1", "--street_frames=5", "--image_height=32", "--image_width=64"]
+    street = ["--dataset=street", "--streets=1", "--street_frames=4", "--image_height=32", "--image_width=64"]
     given = {
         "train": [],
-        "predict": [f"--run_dir={run}", f"--input={pictures}", "--target_parallax=0"],
+        "predict": [f"--run_dir={run}", f"--input={pictures}", "--target_parallax=0", "--refine=none"],
         "refine": [f"--run_dir={run}", *street, "--refine=none"],
         "prepare": [
             "--dataset=folder", f"--data_dir={pictures.parent}", "--image_height=32", "--image_width=64",

@@ -24,7 +24,7 @@ from glnet_tf.training.checkpoints import checkpoints_in, first_whole, step_of
 pytestmark = pytest.mark.slow
 
 # A long run, ten minutes: KILLS=40 .venv/bin/python -m pytest -s tests/faults -k killed_at_random_times_a_training
-KILLS = int(os.environ.get("KILLS", 4))
+KILLS = int(os.environ.get("KILLS", 3))
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 WORDS = "interrupted; the same command goes on"
 
@@ -109,8 +109,9 @@ def test_a_signal_during_imports_is_one_line(tmp_path, number):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("number", CODES, ids=lambda number: number.name)
-@pytest.mark.parametrize("moment", ["start", "save"])
+@pytest.mark.parametrize(
+    "moment, number", [("start", signal.SIGINT), ("start", signal.SIGTERM), ("save", signal.SIGTERM)]
+)
 def test_a_signal_ends_a_training_in_one_line_and_it_goes_on(children, training, straight, tmp_path, number, moment):
     run_dir, command = tmp_path / "run", ("train", *training, f"--run_dir={tmp_path}/run")
     child = children.start(*command)
@@ -130,9 +131,8 @@ def test_a_signal_ends_a_training_in_one_line_and_it_goes_on(children, training,
         "stopping after this step; once more: at once",
         f"stopped at step {step} and saved; the same command goes on",
     ]
-    if number == signal.SIGTERM:
-        assert children.run(*command).code == 0
-        assert_same_run(run_dir, straight)
+    assert children.run(*command).code == 0
+    assert_same_run(run_dir, straight)
 
 
 def test_a_second_signal_acts_at_once(children, training, tmp_path):
