@@ -86,8 +86,10 @@ def find_calibration(
     Raises:
       DataError: a file is damaged, or does not belong to frames of this size.
     """
-    if model.source_of_intrinsics in ("learned", "predicted"):
-        return Calibration(UNKNOWN, f"{model.source_of_intrinsics} by the model")
+    assumed = f"assumed: a field of view of {model.field_of_view:g} degrees"
+    if model.source_of_intrinsics != "given":
+        own = f"{model.source_of_intrinsics} by the model"
+        return Calibration(UNKNOWN, assumed if model.source_of_intrinsics == "fov" else own)
     path = Path(place)
     beside = path / CAMERA_FILE if path.is_dir() else path.with_name(f"{path.stem}.{CAMERA_FILE}")
     if not beside.exists() and path.is_file():
@@ -103,7 +105,6 @@ def find_calibration(
         return Calibration(Camera(K), "by the focal length in the EXIF data")
     if size is not None and field_of_view:
         return Calibration(Camera(intrinsics_from_field_of_view(field_of_view, *size).numpy()), "by --field_of_view")
-    assumed = f"assumed: a field of view of {model.field_of_view:g} degrees"
     found = None if size is None else estimate_focal_length(model, frames, count)
     if size is None or found is None:
         return Calibration(UNKNOWN, assumed)

@@ -43,6 +43,8 @@ def test_the_order(tmp_path):
         found(str(tmp_path / "K.txt"), size=(16, 24))
     learned = SimpleNamespace(source_of_intrinsics="learned", field_of_view=72.0)
     assert found(model=learned) == ("learned by the model", None)
+    fixed = SimpleNamespace(source_of_intrinsics="fov", field_of_view=60.0)
+    assert found(model=fixed) == ("assumed: a field of view of 60 degrees", None)
     (tmp_path / "drive.mp4").touch()
     assert find_calibration(f"{place}/drive.mp4", SIZE, GIVEN).source == "given by cam.txt"
     (tmp_path / "drive.cam.txt").write_text("60 0 31\n0 60 23\n0 0 1\n")
