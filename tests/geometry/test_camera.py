@@ -141,3 +141,16 @@ def test_gradients(check_gradients):
     pixels = camera.pixel_grid(2, 2, tf.float64).numpy()[np.newaxis]
     check_gradients(camera.unproject, pixels, points[..., 2:], K[np.newaxis])
     check_gradients(lambda k: camera.resize_intrinsics(k, (4, 6), (7, 8)), K[np.newaxis])
+
+
+def test_the_field_of_view_is_that_of_the_longer_side():
+    """Of 90 degrees the focal length is half of the longer side, in pixels of the camera's own image."""
+    np.testing.assert_allclose(
+        camera.intrinsics_from_field_of_view(90.0, 48, 64), [[32, 0, 31.5], [0, 32, 23.5], [0, 0, 1]]
+    )
+    np.testing.assert_allclose(
+        camera.intrinsics_from_field_of_view(90.0, 64, 48), [[32, 0, 23.5], [0, 32, 31.5], [0, 0, 1]]
+    )
+    squeezed = camera.intrinsics_from_field_of_view(90.0, 32, 32, tf.constant([48 / 64, 64 / 48]))
+    np.testing.assert_allclose(squeezed[0], [[64 / 3, 0, 15.5], [0, 16, 15.5], [0, 0, 1]], rtol=1e-6)
+    np.testing.assert_allclose(squeezed[1], [[16, 0, 15.5], [0, 64 / 3, 15.5], [0, 0, 1]], rtol=1e-6)
