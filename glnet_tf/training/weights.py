@@ -133,17 +133,15 @@ def _ships(place: str | Path) -> bool:
 
 def _opened(place: str | Path) -> tuple[Path, Archive, Architecture]:
     """The file of weights that ship, or of a user's own, its arrays, still packed, and the architecture they fit."""
-    if _ships(place):
-        file, digest = SHIPPED / f"{place}{SUFFIX}", shipped().get(str(place), "none")
-    elif Path(place).suffix == SUFFIX:
-        file, digest = Path(place), ""
-    else:
+    file = SHIPPED / f"{place}{SUFFIX}" if _ships(place) else Path(place)
+    if file.suffix != SUFFIX:
         names = ", ".join(sorted(found.stem for found in SHIPPED.glob(f"*{SUFFIX}"))) or "none"
         raise CheckpointError(
             f"{place}: not a run folder, a file of weights (*{SUFFIX}) or the name of weights that ship ({names}); "
             "give one"
         )
     content = read_bytes(file)
+    digest = shipped().get(file.stem, "none") if file.resolve().parent == SHIPPED.resolve() else ""
     if digest and hashlib.sha256(content).hexdigest() != digest:
         raise CheckpointError(f"{file}: damaged: its SHA-256 is not that of {SUMS} beside it; install glnet_tf again")
     try:
