@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 from pathlib import Path
 
@@ -196,3 +197,16 @@ def test_is_cut_knows_a_turn_from_a_cut():
     place = cv2.cvtColor(texture(3, (96, 640), grain=3), cv2.COLOR_RGB2GRAY)
     before, turned, elsewhere = (np.ascontiguousarray(place[:, start : start + 208]) for start in (100, 112, 400))
     assert not is_cut(before, turned) and is_cut(before, elsewhere)
+
+
+def test_frames_are_freed_as_they_are_read(tmp_path):
+    write(tmp_path / "a.mp4", [texture(0)] * 40)
+    ffmpeg("-display_rotation", "90", "-i", tmp_path / "a.mp4", "-c", "copy", tmp_path / "b.mp4")
+    gc.collect()
+    gc.disable()
+    try:
+        with Video(tmp_path / "b.mp4") as video:
+            assert sum(1 for _ in video) == 40
+            assert sum(isinstance(x, av.VideoFrame) for x in gc.get_objects()) < 10
+    finally:
+        gc.enable()

@@ -90,7 +90,7 @@ class Video(contextlib.AbstractContextManager):
         self.damaged = 0
         self._aspect = float(self._stream.sample_aspect_ratio or 1)
         # What brings a pixel (x, y) upright.
-        self._turn = np.eye(2, dtype=int)
+        self._turn, self._rotation = np.eye(2, dtype=int), -1
         try:
             check_size((max(round(width * self._aspect), 1), height))
         except DataError as error:
@@ -183,8 +183,9 @@ class Video(contextlib.AbstractContextManager):
         image: np.ndarray = frame.to_ndarray(format="rgb24")
         if self._aspect != 1:
             image = cv2.resize(image, (max(round(image.shape[1] * self._aspect), 1), image.shape[0]))
-        # A turn holds until the next one.
-        matrix = frame.side_data.get("DISPLAYMATRIX")
+        # A turn holds until the next one. A frame whose side data were looked at lives until garbage is collected.
+        matrix = frame.side_data.get("DISPLAYMATRIX") if frame.rotation != self._rotation else None
+        self._rotation = frame.rotation
         if matrix is not None:
             numbers = np.frombuffer(matrix, np.int32)  # type: ignore[call-overload]
             self._turn = np.sign(numbers.reshape(3, 3)[:2, :2]).astype(int)
