@@ -35,7 +35,7 @@ ADVICE = (
 # glibc's numbers, and: no block by itself, nothing given back, one pool for all threads.
 MALLOC = {"M_MMAP_MAX": (-4, 0), "M_TRIM_THRESHOLD": (-1, 2**31 - 1), "M_ARENA_MAX": (-8, 1)}
 OFFLINE = "GLNET_OFFLINE"  # see models.encoders.pretrained
-# What TensorFlow, which tells them as want of memory, and Python say of a full disk.
+# The words of TensorFlow, which takes them for want of memory, and Python for a full disk.
 FULL = tuple(map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)))
 NO_MEMORY = "Operation received an exception:Status: 1,"  # oneDNN's number for want of memory
 DEFINE: dict[type, Callable[..., Any]] = {
@@ -161,7 +161,7 @@ def first_flags(doc: str, names: Sequence[str]) -> str:
 
 
 def in_one_line(error: Exception) -> str:
-    """Returns what a user is told of an error that can be mended; empty of any other."""
+    """Returns the line for an error that a user can mend; empty for any other."""
     if isinstance(error, (GLNetError, flags.Error)):
         return " ".join(str(error).split())
     reason = reason_of(error)
@@ -218,7 +218,7 @@ def run(main: Callable[[], int | None], doc: str = "", first: Sequence[str] = ()
         print(WORDS, file=sys.stderr)
         sys.exit(exit_code())
     except Exception as error:
-        if received:  # told as another error by what was interrupted
+        if received:  # what was interrupted raised another error in its place
             print(WORDS, file=sys.stderr)
             sys.exit(exit_code())
         line = in_one_line(error)

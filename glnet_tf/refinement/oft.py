@@ -221,8 +221,8 @@ def make_output_refinement(
             return (state.iteration <= iterations) & tf.reduce_any(state.running)
 
         def step(state: OutputState, arrays: History) -> tuple[OutputState, History]:
-            new, said = iteration(snippet, initial, found, state, iterations)
-            written = tf.nest.map_structure(lambda array, value: array.write(state.iteration, value), arrays, said)
+            new, seen = iteration(snippet, initial, found, state, iterations)
+            written = tf.nest.map_structure(lambda array, value: array.write(state.iteration, value), arrays, seen)
             return new, written
 
         state, arrays = tf.while_loop(goes_on, step, (start(initial), arrays))

@@ -93,7 +93,7 @@ def write_weights(model: GLNet, architecture: Architecture, file: Path, licence:
     Args:
       model, architecture: what is written.
       file: an .npz file.
-      licence: what users are told when they load it; empty: nothing.
+      licence: what is printed when it is loaded; empty: nothing.
 
     Raises:
       DataError: it cannot be written.

@@ -13,7 +13,7 @@ STEPS = 12
 
 @pytest.fixture(scope="session")
 def children(tmp_path_factory):
-    with Children(tmp_path_factory.mktemp("said")) as started:
+    with Children(tmp_path_factory.mktemp("faults")) as started:
         yield started
 
 

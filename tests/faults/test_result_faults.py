@@ -74,7 +74,7 @@ def test_killed_at_random_times_it_goes_on_to_the_same_result(children, straight
 @pytest.mark.parametrize("tool, number", [("predict", signal.SIGTERM), ("refine", signal.SIGINT)])
 def test_a_signal_during_tracing_is_one_line(children, straight, pictures, tmp_path, tool, number):
     child = children.start(*arguments(tool, straight, pictures, tmp_path / "out"))
-    child.wait_until(lambda: "predicting" in child.said())
+    child.wait_until(lambda: "predicting" in child.words())
     child.send(number)
     ended = child.end()
     assert ended.code == CODES[number], ended

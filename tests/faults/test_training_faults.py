@@ -47,7 +47,7 @@ def assert_same_run(run_dir: Path, expected: Path) -> None:
 
 
 def one_error(ended, *expected: str) -> None:
-    """Checks that a command said one line of an error, with these words, and told it by its exit code."""
+    """Checks that a command ended with one line of an error, with these words, and its exit code."""
     assert ended.code == 2, ended
     lines = [line for line in ended.lines() if "resuming" not in line]
     assert len(lines) == 1 and lines[0].startswith("error: "), lines
@@ -103,9 +103,9 @@ def test_a_signal_during_imports_is_one_line(tmp_path, number):
             time.sleep(0.01)
         time.sleep(0.3)
         process.send_signal(number)
-        _, said = process.communicate(timeout=LIMIT)
-    assert process.returncode == CODES[number], said
-    assert [line for line in said.splitlines() if "WARNING" not in line] == [WORDS]
+        _, words = process.communicate(timeout=LIMIT)
+    assert process.returncode == CODES[number], words
+    assert [line for line in words.splitlines() if "WARNING" not in line] == [WORDS]
     assert not (tmp_path / "run").exists()
 
 
@@ -116,7 +116,7 @@ def test_a_signal_ends_a_training_in_one_line_and_it_goes_on(children, training,
     run_dir, command = tmp_path / "run", ("train", *training, f"--run_dir={tmp_path}/run")
     child = children.start(*command)
     if moment == "start":
-        child.wait_until(lambda: "rendering" in child.said())
+        child.wait_until(lambda: "rendering" in child.words())
     else:
         child.wait_until(lambda: in_a_save(run_dir))
     child.send(number)
@@ -139,7 +139,7 @@ def test_a_second_signal_acts_at_once(children, training, tmp_path):
     child = children.start("train", *training, f"--run_dir={tmp_path}/run")
     child.wait_until(lambda: (tmp_path / "run" / "metrics.jsonl").exists())  # tracing, for seconds
     child.send(signal.SIGINT)
-    child.wait_until(lambda: "stopping" in child.said())
+    child.wait_until(lambda: "stopping" in child.words())
     child.send(signal.SIGINT)
     ended = child.end()
     assert ended.code == 130 and ended.lines()[-1] == WORDS, ended

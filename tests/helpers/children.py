@@ -24,17 +24,17 @@ SOCKET = 77
 
 
 class Ended(NamedTuple):
-    """How a child ended: exit code (minus the number of a signal that killed it), and what it said."""
+    """How a child ended: exit code (minus the number of a signal that killed it), and its output."""
 
     code: int
     out: str
     err: str
 
     def lines(self) -> list[str]:
-        """Returns what was said to the user, without progress bars and TensorFlow's remarks."""
-        said = (line.rpartition("\r")[2] for line in self.err.split("\n"))
+        """Returns its words to the user, without progress bars and TensorFlow's remarks."""
+        ends = (line.rpartition("\r")[2] for line in self.err.split("\n"))
         return [
-            line for line in said if line.strip() and "it/s" not in line and "%|" not in line and "WARNING:" not in line
+            line for line in ends if line.strip() and "it/s" not in line and "%|" not in line and "WARNING:" not in line
         ]
 
 
@@ -44,21 +44,21 @@ class Child:
     Args:
       server: that has forked it.
       pid: of its process.
-      log: files .out and .err with what it says.
+      log: files .out and .err of its output.
     """
 
     def __init__(self, server: Children, pid: int, log: Path):
         self._server, self.pid, self._log = server, pid, log
         self.started = time.monotonic()
 
-    def said(self) -> str:
-        """Returns what it has said so far."""
+    def words(self) -> str:
+        """Returns its output to the user so far."""
         return self._log.with_suffix(".err").read_text()
 
     def wait_until(self, reached: Callable[[], bool]) -> None:
         """Waits for a state, looking every millisecond; the child may end before."""
         while not reached() and self._alive():
-            assert time.monotonic() < self.started + LIMIT, f"it did not come: {self.said()[-2000:]}"
+            assert time.monotonic() < self.started + LIMIT, f"it did not come: {self.words()[-2000:]}"
             time.sleep(0.001)
 
     def send(self, number: int) -> None:
@@ -68,7 +68,7 @@ class Child:
     def end(self, seconds: float = LIMIT) -> Ended:
         """Waits for its end, and returns how that was; kills what takes too long."""
         code = self._server.ask(wait=self.pid, seconds=seconds)
-        return Ended(code, self._log.with_suffix(".out").read_text(), self.said())
+        return Ended(code, self._log.with_suffix(".out").read_text(), self.words())
 
     def _alive(self) -> bool:
         return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
