@@ -45,9 +45,9 @@ def update(
     Returns:
       [] length of the whole gradient before it was clipped; not finite where a gradient is not.
     """
-    clipped, length = tf.clip_by_global_norm(gradients, clip)
-    finite = tf.math.is_finite(length)
-    remaining = iter([None if x is None else tf.where(finite, x, tf.zeros_like(x)) for x in clipped])
+    length = tf.linalg.global_norm(gradients)
+    factor = tf.where(tf.math.is_finite(length), clip / tf.maximum(length, clip), 0.0)
+    remaining = iter([None if x is None else tf.math.multiply_no_nan(x, factor) for x in gradients])
     for optimizer, variables in zip(optimizers, groups):
         if variables:
             pairs = [(next(remaining), variable) for variable in variables]

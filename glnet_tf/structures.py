@@ -66,14 +66,19 @@ class Snippet(NamedTuple):
     mirrored: tf.Tensor
 
 
-def snippet_signature(height: int | None, width: int | None, frames: int = FRAMES) -> Snippet:
-    """Returns the shapes of a batch of any number of snippets; None: of any height or width."""
+def snippet_signature(
+    height: int | None, width: int | None, frames: int = FRAMES, count: int | None = None
+) -> Snippet:
+    """Returns the shapes of a batch of `count` snippets; None: of any number, height or width.
+
+    What is known makes graphs smaller: the shapes of everything in them are then numbers, not operations.
+    """
     return Snippet(
-        images=tf.TensorSpec([None, frames, height, width, 3], tf.float32),
-        intrinsics=tf.TensorSpec([None, 3, 3], tf.float32),
-        camera=tf.TensorSpec([None], tf.int32),
-        index=tf.TensorSpec([None], tf.int64),
-        mirrored=tf.TensorSpec([None], tf.bool),
+        images=tf.TensorSpec([count, frames, height, width, 3], tf.float32),
+        intrinsics=tf.TensorSpec([count, 3, 3], tf.float32),
+        camera=tf.TensorSpec([count], tf.int32),
+        index=tf.TensorSpec([count], tf.int64),
+        mirrored=tf.TensorSpec([count], tf.bool),
     )
 
 
@@ -145,14 +150,15 @@ def height_and_width(maps: tf.Tensor) -> tuple[int | tf.Tensor, int | tf.Tensor]
 
 def merge(tensor: tf.Tensor) -> tf.Tensor:
     """Returns a [B, K, ...] tensor as [B * K, ...]: frames or pairs of snippets side by side in one batch."""
-    merged = tf.reshape(tensor, [-1, *(dimension(tensor, axis) for axis in range(2, len(tensor.shape)))])
-    return tf.ensure_shape(merged, [None, *tensor.shape[2:]])
+    count, inner = tensor.shape[:2]
+    first = -1 if None in (count, inner) else count * inner
+    return tf.reshape(tensor, [first, *(dimension(tensor, axis) for axis in range(2, len(tensor.shape)))])
 
 
 def split(tensor: tf.Tensor, count: int) -> tf.Tensor:
     """Returns a [B * count, ...] tensor as [B, count, ...]: the inverse of merge."""
-    parts = tf.reshape(tensor, [-1, count, *(dimension(tensor, axis) for axis in range(1, len(tensor.shape)))])
-    return tf.ensure_shape(parts, [None, count, *tensor.shape[1:]])
+    first = -1 if tensor.shape[0] is None else tensor.shape[0] // count
+    return tf.reshape(tensor, [first, count, *(dimension(tensor, axis) for axis in range(1, len(tensor.shape)))])
 
 
 class FramePrediction(NamedTuple):

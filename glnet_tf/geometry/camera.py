@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from glnet_tf.geometry.graphics import perspective
+from glnet_tf.structures import dimension
 
 MIN_DEPTH = 1e-3
 
@@ -26,21 +27,23 @@ def pixel_grid(height: int | tf.Tensor, width: int | tf.Tensor, dtype: tf.DType 
 
 def build_intrinsics(focal: tf.Tensor, principal_point: tf.Tensor) -> tf.Tensor:
     """Returns K, [..., 3, 3], from focal lengths (fx, fy) and principal point (cx, cy), each [..., 2] in pixels."""
-    diagonal = tf.concat([focal, tf.ones_like(focal[..., :1])], axis=-1)
-    last_column = tf.concat([principal_point, tf.zeros_like(focal[..., :1])], axis=-1)
-    zeros = tf.zeros_like(last_column)
-    return tf.linalg.diag(diagonal) + tf.stack([zeros, zeros, last_column], axis=-1)
+    (fx, fy), (cx, cy) = (tf.unstack(x, 2, axis=-1) for x in (focal, principal_point))
+    zero, one = tf.zeros_like(fx), tf.ones_like(fx)
+    rows = tf.stack([fx, zero, cx, zero, fy, cy, zero, zero, one], axis=-1)
+    return tf.reshape(rows, [*(dimension(rows, axis) for axis in range(len(rows.shape) - 1)), 3, 3])
 
 
 def focal_and_principal_point(intrinsics: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns (fx, fy) and (cx, cy), each [..., 2] in pixels, of K, [..., 3, 3]; skew is left out."""
-    return perspective.intrinsics_from_matrix(intrinsics)[:2]
+    (fx, _, cx), (_, fy, cy), _ = (tf.unstack(row, 3, axis=-1) for row in tf.unstack(intrinsics, 3, axis=-2))
+    return tf.stack([fx, fy], axis=-1), tf.stack([cx, cy], axis=-1)
 
 
 def inverse_intrinsics(intrinsics: tf.Tensor) -> tf.Tensor:
     """Returns K^-1, [..., 3, 3], of K without skew."""
     focal, principal_point = focal_and_principal_point(intrinsics)
-    return build_intrinsics(1 / focal, -principal_point / focal)
+    inverse = tf.math.reciprocal(focal)
+    return build_intrinsics(inverse, -principal_point * inverse)
 
 
 def intrinsics_from_field_of_view(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from glnet_tf.geometry.camera import focal_and_principal_point, pixel_grid
@@ -13,7 +14,6 @@ from glnet_tf.geometry.transform import (
     pose_from_rotation_translation,
     rotation_from_axis_angle,
     rotation_of,
-    transform_vectors,
     translation_of,
 )
 from glnet_tf.structures import dimension, height_and_width
@@ -28,19 +28,23 @@ RETURN_ERROR = 0.5
 MIN_NOISE = 0.01
 # Of the normal equations' trace: holds what the flow leaves undetermined where it is.
 DAMPING = 1e-6
+# [e_k]x of the three axes: [t]x is their sum times t_k, and what a rotation about an axis adds to R is [e_k]x R.
+CROSS = tuple(tuple(map(tuple, np.cross(axis, np.eye(3)).T.tolist())) for axis in np.eye(3))
 
 
 class Matches(NamedTuple):
-    """Corresponding rays of two frames.
+    """Corresponding rays of two frames, in planes of one coordinate each.
 
     Attributes:
-      rays_a, rays_b: [B, N, 3] K^-1 p, z = 1.
-      focal: [B, 1, 2] (fx, fy) in pixels.
+      rays_a, rays_b: [B, 3, N] K^-1 p, z = 1.
+      products: [B, 9, N] of the coordinates of both, row by row as in E: r_b^T E r_a is a sum of them.
+      focal: [B, 2, 1] (fx, fy) in pixels.
       weight: [B, N] how far the match may be believed, from 0 (outside of an image) to 1.
     """
 
     rays_a: tf.Tensor
     rays_b: tf.Tensor
+    products: tf.Tensor
     focal: tf.Tensor
     weight: tf.Tensor
 
@@ -103,50 +107,56 @@ def _matches(flow: tf.Tensor, opposite: tf.Tensor, intrinsics: tf.Tensor) -> Mat
         return _listed(begin), _listed(begin + taken), _listed(certain)[..., 0]
 
     (from_a, to_b, weight_a), (from_b, to_a, weight_b) = ends(flow, opposite), ends(opposite, flow)
-    focal, principal_point = (x[:, tf.newaxis] for x in focal_and_principal_point(intrinsics))
+    focal, principal_point = (x[..., tf.newaxis] for x in focal_and_principal_point(intrinsics))
 
     def rays(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
-        image = (tf.concat([first, second], axis=1) - principal_point) / focal
-        return tf.concat([image, tf.ones_like(image[..., :1])], axis=-1)
+        image = (tf.linalg.matrix_transpose(tf.concat([first, second], axis=1)) - principal_point) / focal
+        return tf.concat([image, tf.ones_like(image[:, :1])], axis=1)
 
-    return Matches(rays(from_a, to_a), rays(to_b, from_b), focal, tf.concat([weight_a, weight_b], axis=1))
+    rays_a, rays_b = rays(from_a, to_a), rays(to_b, from_b)
+    products = tf.reshape(rays_b[:, :, tf.newaxis] * rays_a[:, tf.newaxis], [dimension(rays_a, 0), 9, -1])
+    return Matches(rays_a, rays_b, products, focal, tf.concat([weight_a, weight_b], axis=1))
 
 
 def _listed(image: tf.Tensor) -> tf.Tensor:
     return tf.reshape(image, [dimension(image, 0), -1, image.shape[-1]])
 
 
-def _residual(pose: tf.Tensor, matches: Matches) -> tuple[tf.Tensor, tf.Tensor]:
-    """Signed Sampson distances, [B, N] in pixels, and their derivatives, [B, N, 6], by a rotation after R and by t.
+def _cross_matrix(vectors: tf.Tensor) -> tf.Tensor:
+    """[t]x, [B, 3, 3], of t, [B, 3]."""
+    return tf.tensordot(vectors, tf.constant(CROSS, vectors.dtype), 1)
+
+
+def _residual(pose: tf.Tensor, matches: Matches) -> tf.Tensor:
+    """Signed Sampson distances in pixels, then their derivatives by a rotation after R and by t: [B, 7, N].
 
     The derivatives hold the denominator constant: it only changes where the residual is far from zero.
     """
-    translation = translation_of(pose)[:, tf.newaxis] + tf.zeros_like(matches.rays_a)
-    turned = transform_vectors(rotation_of(pose), matches.rays_a)
-    normal = tf.linalg.cross(turned, matches.rays_b)
-    line_b = tf.linalg.cross(translation, turned)
-    line_a = transform_vectors(
-        tf.linalg.matrix_transpose(rotation_of(pose)), tf.linalg.cross(matches.rays_b, translation)
-    )
-    gradient = sum(tf.reduce_sum(tf.square(line[..., :2] / matches.focal), axis=-1) for line in (line_a, line_b))
-    per_pixel = tf.math.rsqrt(gradient + 1e-12)
-    by_rotation = matches.rays_b * _dot(translation, turned) - translation * _dot(turned, matches.rays_b)
-    derivative = tf.concat([by_rotation, normal], axis=-1) * per_pixel[..., tf.newaxis]
-    return _dot(translation, normal)[..., 0] * per_pixel, derivative
+    across = _cross_matrix(translation_of(pose))
+    essential = tf.matmul(across, rotation_of(pose))
+    by_translation = tf.matmul(tf.constant(CROSS, pose.dtype), rotation_of(pose)[:, tf.newaxis])
+    by_rotation = tf.matmul(across[:, tf.newaxis], by_translation)
+    matrices = tf.concat([essential[:, tf.newaxis], by_rotation, by_translation], axis=1)
+    values = tf.matmul(tf.reshape(matrices, [dimension(pose, 0), 7, 9]), matches.products)
+    line_b = tf.matmul(essential[:, :2], matches.rays_a)
+    line_a = tf.matmul(essential[..., :2], matches.rays_b, transpose_a=True)
+    slopes = tf.square(line_a / matches.focal) + tf.square(line_b / matches.focal)
+    return values * tf.math.rsqrt(tf.reduce_sum(slopes, axis=1, keepdims=True) + 1e-12)
 
 
 def _improved(pose: tf.Tensor, matches: Matches) -> tf.Tensor:
     """One reweighted Gauss-Newton step towards the likeliest motion; the translation moves on the unit sphere."""
-    residual, derivative = _residual(pose, matches)
+    rows = _residual(pose, matches)
+    residual = rows[:, 0]
     scale = tf.maximum(_median(tf.abs(residual), matches.weight), MIN_NOISE)[:, tf.newaxis]
     weight = matches.weight / tf.square(1 + tf.square(residual / scale))
-    normal = tf.einsum("bn,bni,bnj->bij", weight, derivative, derivative)
-    right = tf.einsum("bn,bni,bn->bi", weight, derivative, residual)
+    products = tf.matmul(rows, rows * weight[:, tf.newaxis], transpose_b=True)
+    normal, right = products[:, 1:, 1:], products[:, 1:, :1]
     translation = translation_of(pose)
     trace = tf.linalg.trace(normal)[:, tf.newaxis, tf.newaxis] + 1e-12
     along = tf.pad(translation, [[0, 0], [3, 0]])
-    normal += trace * (tf.einsum("bi,bj->bij", along, along) + DAMPING * tf.eye(6))
-    change = -tf.linalg.solve(normal, right[..., tf.newaxis])[..., 0]
+    normal += trace * (along[:, tf.newaxis] * along[..., tf.newaxis] + DAMPING * tf.eye(6))
+    change = -tf.linalg.solve(normal, right)[..., 0]
     return pose_from_rotation_translation(
         tf.matmul(rotation_from_axis_angle(change[:, :3]), rotation_of(pose)),
         tf.math.l2_normalize(translation + change[:, 3:], axis=-1),
@@ -158,21 +168,23 @@ def _structure(pose: tf.Tensor, matches: Matches) -> tuple[tf.Tensor, tf.Tensor]
 
     A match whose inverse depth has the other sign than the median is compared with the point at infinity.
     """
-    turned = transform_vectors(rotation_of(pose), matches.rays_a)
-    translation = translation_of(pose)[:, tf.newaxis] + tf.zeros_like(turned)
-    # Least squares of rays_b x (R rays_a + t / Z) = 0.
-    towards = tf.linalg.cross(translation, matches.rays_b)
-    inverse_depth = _dot(towards, tf.linalg.cross(matches.rays_b, turned)) / tf.maximum(_dot(towards, towards), 1e-9)
-    parallax = _median(inverse_depth[..., 0], matches.weight)
-    infinity = turned[..., :2] / tf.maximum(turned[..., 2:], 0.1)
-    distance = tf.norm((matches.rays_b[..., :2] - infinity) * matches.focal, axis=-1)
-    in_front = inverse_depth[..., 0] * parallax[:, tf.newaxis] >= 0
-    misfit = tf.where(in_front, tf.abs(_residual(pose, matches)[0]), distance)
+    rays_b, translation = matches.rays_b, translation_of(pose)[..., tf.newaxis]
+    turned = tf.matmul(rotation_of(pose), matches.rays_a)
+    towards = tf.matmul(_cross_matrix(translation_of(pose)), rays_b)
+    # Least squares of r_b x (R r_a + t / Z) = 0; (t x r_b) (r_b x R r_a), without the cross products.
+    seen = _dot(rays_b, turned) * _dot(translation, rays_b) - _dot(rays_b, rays_b) * _dot(translation, turned)
+    inverse_depth = seen / tf.maximum(_dot(towards, towards), 1e-9)
+    parallax = _median(inverse_depth, matches.weight)
+    infinity = turned[:, :2] / tf.maximum(turned[:, 2:], 0.1)
+    distance = tf.norm((rays_b[:, :2] - infinity) * matches.focal, axis=1)
+    in_front = inverse_depth * parallax[:, tf.newaxis] >= 0
+    misfit = tf.where(in_front, tf.abs(_residual(pose, matches)[:, 0]), distance)
     return parallax, _median(misfit, matches.weight)
 
 
 def _dot(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_sum(a * b, axis=-1, keepdims=True)
+    """Scalar products, [B, N], of vectors in planes, [B, 3, N]."""
+    return tf.reduce_sum(a * b, axis=1)
 
 
 def _median(values: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:

@@ -9,7 +9,6 @@ import tensorflow as tf
 from glnet_tf.geometry.camera import MIN_DEPTH, focal_and_principal_point, inverse_intrinsics, pixel_grid
 from glnet_tf.geometry.fast_ops import joined
 from glnet_tf.geometry.transform import rotation_of, translation_of
-from glnet_tf.geometry.visibility import inside
 from glnet_tf.structures import dimension, height_and_width
 
 
@@ -53,15 +52,18 @@ def rigid_correspondence(depth: tf.Tensor, intrinsics: tf.Tensor, pose: tf.Tenso
     planes += translation_of(pose)[..., tf.newaxis]
     x, y, z = tf.unstack(planes, axis=1)
     focal, principal_point = focal_and_principal_point(intrinsics)
-    nearness = 1 / tf.maximum(z, MIN_DEPTH)
+    nearness = tf.math.reciprocal(tf.maximum(z, MIN_DEPTH))
     x, y = (
         plane * nearness * focal[:, axis : axis + 1] + principal_point[:, axis : axis + 1]
         for axis, plane in enumerate((x, y))
     )
     pixels = tf.ensure_shape(tf.reshape(joined(x, y), [count, height, width, 2]), [*depth.shape[:3], 2])
-    in_front = tf.reshape(tf.cast(z > MIN_DEPTH, depth.dtype), [count, height, width, 1])
     planes = tf.ensure_shape(tf.reshape(planes, [count, 3, height, width]), [depth.shape[0], 3, *depth.shape[1:3]])
-    return RigidCorrespondence(pixels, planes, in_front, in_front * inside(pixels, height, width))
+    last_x, last_y = (tf.cast(size - 1, depth.dtype) for size in (width, height))
+    in_front = z > MIN_DEPTH
+    valid = in_front & (x >= 0) & (x <= last_x) & (y >= 0) & (y <= last_y)
+    masks = (tf.reshape(tf.cast(mask, depth.dtype), [count, height, width, 1]) for mask in (in_front, valid))
+    return RigidCorrespondence(pixels, planes, *masks)
 
 
 def rigid_flow(depth: tf.Tensor, intrinsics: tf.Tensor, pose: tf.Tensor) -> tf.Tensor:

@@ -11,8 +11,7 @@ import warnings
 
 import tensorflow as tf
 
-from glnet_tf.geometry.fast_ops import clamped_pixels, only_plain, plain_operators
-from glnet_tf.geometry.visibility import inside
+from glnet_tf.geometry.fast_ops import clamped_pixels, equal_pixels, only_plain, plain_operators
 from glnet_tf.structures import height_and_width
 
 try:
@@ -43,9 +42,10 @@ def warp(image: tf.Tensor, pixels: tf.Tensor, plain: bool | None = None) -> tupl
     height, width = height_and_width(image)
     if plain is None:
         plain = only_plain() or _resampler is None
+    clamped = clamped_pixels(pixels, height, width)
     with plain_operators() if plain else contextlib.nullcontext():
-        valid = inside(pixels, height, width)
-    return (_gather_bilinear if plain else _resampler)(image, clamped_pixels(pixels, height, width)), valid
+        valid = equal_pixels(pixels, clamped)
+    return (_gather_bilinear if plain else _resampler)(image, clamped), valid
 
 
 def _gather_bilinear(image: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:

@@ -4,14 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from glnet_tf.geometry.fast_ops import separated, squared_length
-
-
-def inside(pixels: tf.Tensor, height: int | tf.Tensor, width: int | tf.Tensor) -> tf.Tensor:
-    """Returns 1.0 where coordinates, [..., 2] = (x, y), lie in an image: 0 <= x <= W - 1 and 0 <= y <= H - 1."""
-    x, y = separated(pixels)
-    last_x, last_y = (tf.cast(size - 1, pixels.dtype) for size in (width, height))
-    return tf.cast((x >= 0) & (x <= last_x) & (y >= 0) & (y <= last_y), pixels.dtype)[..., tf.newaxis]
+from glnet_tf.geometry.fast_ops import squared_length
 
 
 def flow_visible(flow: tf.Tensor, returned: tf.Tensor, alpha: float, beta: float) -> tf.Tensor:

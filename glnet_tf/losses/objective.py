@@ -130,10 +130,10 @@ def compare(images: tf.Tensor, predictions: Predictions, level: int) -> Comparis
     moments_a = Moments(*(_of_frames(field, first) for field in frame_moments))
     image_b = _of_frames(images, second)
 
-    rigid = rigid_correspondence(1 / _of_frames(disparity, first), intrinsics, poses)
+    rigid = rigid_correspondence(tf.math.reciprocal(_of_frames(disparity, first)), intrinsics, poses)
     sampled, _ = warp(tf.concat([image_b, _of_frames(disparity, second)], axis=-1), rigid.pixels)
     rigid_image, sampled_disparity = tf.split(sampled, [3, 1], axis=-1)
-    sampled_depth = 1 / sampled_disparity
+    sampled_depth = tf.math.reciprocal(sampled_disparity)
 
     flow_pixels = pixel_grid(*height_and_width(flow), flow.dtype) + flow
     opposite = merge(tf.gather(flows, reverse, axis=1))
@@ -252,7 +252,7 @@ def objectives(
         level_terms(images, predictions, level, weights.two_branch, config, target[level], planar)
         for level, images in enumerate(image_pyramid(snippet.images))
     ]
-    report = LossReport(*(tf.add_n(list(term)) / SCALES for term in zip(*levels)))
+    report = LossReport(*(tf.add_n(list(term)) * (1 / SCALES) for term in zip(*levels)))
     if found is not None:
         of_frames = evidence_loss(tuple(map(merge, predictions.disparities)), Evidence(*map(merge, found)))
         report = report._replace(evidence=tf.reduce_mean(split(of_frames, snippet.images.shape[1]), axis=1))

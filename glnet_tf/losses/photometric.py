@@ -36,7 +36,7 @@ def photometric_distance(a: Moments, b: Moments, alpha: float = ALPHA) -> tf.Ten
 
     The outermost pixels, which no whole window surrounds, take the SSIM of their neighbours.
     """
-    structural = (1 - channel_mean(ssim(a, b))) / 2
+    structural = 0.5 * (1 - channel_mean(ssim(a, b)))
     structural = tf.pad(structural, [[0, 0], [1, 1], [1, 1], [0, 0]], mode="SYMMETRIC")
     return alpha * structural + (1 - alpha) * channel_mean(tf.abs(a.image - b.image))
 

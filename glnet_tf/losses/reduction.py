@@ -15,7 +15,8 @@ def masked_mean(values: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
       mask: [B, H, W, 1], 1.0 or 0.0.
     """
     kept = tf.math.multiply_no_nan(values, mask)
-    return tf.reduce_sum(kept, axis=[1, 2, 3]) / tf.maximum(tf.reduce_sum(mask, axis=[1, 2, 3]), 1)
+    share = tf.math.reciprocal(tf.maximum(tf.reduce_sum(mask, axis=[1, 2, 3]), 1))
+    return tf.reduce_sum(kept, axis=[1, 2, 3]) * share
 
 
 def norm(vectors: tf.Tensor) -> tf.Tensor:

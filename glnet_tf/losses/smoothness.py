@@ -67,12 +67,12 @@ def depth_smoothness(disparity: tf.Tensor, edges: Edges, level: int, planar: boo
       planar: False, the paper's: least where all depth is the same. True, of second order (not in the paper): zero on
         planes, whose inverse depth is linear in the pixel.
     """
-    relative = disparity / tf.reduce_mean(disparity, axis=[1, 2, 3], keepdims=True)
+    relative = disparity * tf.math.reciprocal(tf.reduce_mean(disparity, axis=[1, 2, 3], keepdims=True))
     if planar:
-        return SECOND_ORDER * edge_aware_curvature(relative, edges) / 2**level
-    return edge_aware_smoothness(relative, edges) / 2**level
+        return SECOND_ORDER / 2**level * edge_aware_curvature(relative, edges)
+    return 1 / 2**level * edge_aware_smoothness(relative, edges)
 
 
 def flow_smoothness(flow: tf.Tensor, edges: Edges, level: int) -> tf.Tensor:
     """Returns the smoothness, [B], of flow, [B, H, W, 2] in pixels of its level, divided by 2^s."""
-    return edge_aware_smoothness(flow, edges) / 2**level
+    return 1 / 2**level * edge_aware_smoothness(flow, edges)

@@ -19,7 +19,7 @@ def structure_residual(correspondence: RigidCorrespondence, sampled_depth: tf.Te
       sampled_depth: [B, H, W, 1] D_b<p_rig>: frame b's depth at the correspondence (not at the same pixel index).
     """
     x, y, z = tf.unstack(correspondence.planes, axis=1)
-    excess = tf.abs(sampled_depth[..., 0] / tf.maximum(z, MIN_DEPTH) - 1)
+    excess = tf.abs(sampled_depth[..., 0] * tf.math.reciprocal(tf.maximum(z, MIN_DEPTH)) - 1)
     return ((tf.abs(x) + tf.abs(y) + tf.abs(z)) * excess)[..., tf.newaxis]
 
 

@@ -87,5 +87,6 @@ def triangulation_loss(disparity: tf.Tensor, target: TriangulationTarget) -> tf.
         total(relative * predicted * target.parallax), total(relative * tf.square(predicted))
     )
     predicted *= factor
-    error = tf.abs(predicted - target.parallax) / (NOISE + tf.stop_gradient(tf.abs(predicted)))
-    return tf.math.divide_no_nan(total(target.weight * error), total(target.weight))[:, 0, 0, 0]
+    share = target.weight / (NOISE + tf.stop_gradient(tf.abs(predicted)))
+    mean = tf.math.divide_no_nan(1.0, tf.reduce_sum(target.weight, axis=[1, 2, 3]))
+    return tf.reduce_sum(share * tf.abs(predicted - target.parallax), axis=[1, 2, 3]) * mean

@@ -6,7 +6,7 @@ from typing import Callable, Optional
 
 import tensorflow as tf
 
-from glnet_tf.structures import SCALES
+from glnet_tf.structures import SCALES, dimension, height_and_width
 
 layers = tf.keras.layers
 
@@ -29,7 +29,9 @@ HEAD_SCALE = 0.1
 
 def _upsample(x: tf.Tensor) -> tf.Tensor:
     """Doubles the size of [B, h, w, C] by repetition; the convolution that follows smooths it."""
-    return tf.repeat(tf.repeat(x, 2, axis=1), 2, axis=2)
+    count, (height, width), channels = dimension(x, 0), height_and_width(x), x.shape[-1]
+    pixels = tf.reshape(x, [count, height, 1, width, channels])
+    return tf.reshape(tf.tile(pixels, [1, 1, 2, 1, 2]), [count, 2 * height, 2 * width, channels])
 
 
 class Decoder(tf.keras.Model):

@@ -65,15 +65,18 @@ def make_train_step(
     Whoever calls it must stop when the objective or the gradient's length is not finite.
     """
     groups = model.variable_groups(rates(training))
+    variables = sum(groups, [])
     distribution = distribution or Distribution()
 
     def of_replica(snippet: Snippet) -> StepResult:
-        with tf.GradientTape() as tape:
+        # Of what is held no gradient is traced.
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(variables)
             predictions = model(snippet, training=True)
             total, report = objective(snippet, predictions, weights, loss)
             scaled = total if scale is None else total * scale.scale
         gradients, total, report, signs = distribution.averaged(
-            (tape.gradient(scaled, sum(groups, [])), total, report, vitals(predictions))
+            (tape.gradient(scaled, variables), total, report, vitals(predictions))
         )
         if scale is not None:
             gradients = scale.unscaled(gradients)

@@ -6,13 +6,20 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from glnet_tf.geometry.visibility import depth_visible, flow_visible, inside
+from glnet_tf.geometry.sampling import warp
+from glnet_tf.geometry.visibility import depth_visible, flow_visible
 
 
 def as_map(values: list, channels: int = 1, dtype: type = np.float64) -> tf.Tensor:
     return tf.constant(np.array(values, dtype).reshape(1, 1, -1, channels))
 
 
+def inside(pixels: tf.Tensor, plain: bool = False) -> tf.Tensor:
+    """Validity of a warp of an image of height 5 and width 7."""
+    return warp(tf.zeros([1, 5, 7, 1], pixels.dtype), pixels, plain)[1]
+
+
+@pytest.mark.parametrize("plain", [False, True])
 @pytest.mark.parametrize(
     ("point", "expected"),
     [
@@ -29,14 +36,14 @@ def as_map(values: list, channels: int = 1, dtype: type = np.float64) -> tf.Tens
         ((2, np.inf), 0),
     ],
 )
-def test_inside_an_image_of_height_5_and_width_7(point, expected):
-    assert inside(as_map([point], 2), 5, 7) == expected
+def test_inside_an_image_of_height_5_and_width_7(point, expected, plain):
+    assert inside(as_map([point], 2), plain) == expected
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_masks_keep_shape_and_type(dtype):
     pixels, one = as_map([[1, 1]] * 3, 2, dtype), as_map([1] * 3, 1, dtype)
-    for mask in (inside(pixels, 5, 7), flow_visible(pixels, -pixels, 3.0, 0.05), depth_visible(one, one, 0.1)):
+    for mask in (inside(pixels), flow_visible(pixels, -pixels, 3.0, 0.05), depth_visible(one, one, 0.1)):
         assert mask.shape == [1, 1, 3, 1] and mask.dtype == dtype
         np.testing.assert_array_equal(mask, 1)
 
@@ -63,6 +70,6 @@ def test_no_gradient_passes():
     flow, depth = as_map([[1, 2]], 2), as_map([3])
     with tf.GradientTape(persistent=True) as tape:
         tape.watch([flow, depth])
-        masks = inside(flow, 5, 7), flow_visible(flow, -flow, 3.0, 0.05), depth_visible(depth, depth, 0.1)
+        masks = inside(flow), flow_visible(flow, -flow, 3.0, 0.05), depth_visible(depth, depth, 0.1)
     for mask in masks:
         assert tape.gradient(mask, [flow, depth]) == [None, None]
