@@ -5,7 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from glnet_tf.geometry.camera import pixel_grid
-from glnet_tf.geometry.fast_ops import repeated, window_mean
+from glnet_tf.geometry.fast_ops import joined, repeated, separated, window_mean
 from glnet_tf.geometry.sampling import warp
 from glnet_tf.structures import height_and_width
 
@@ -77,22 +77,27 @@ def _minimise(
     products = [weight * p for p in (x * x, x * y, y * y, x * difference, y * difference)]
     windows = _box(tf.concat(products, axis=0)[..., tf.newaxis], DATA_WINDOW)
     xx, xy, yy, xd, yd = tf.split(windows[..., 0], 5, axis=0)
-    u0, v0 = tf.unstack(flow, axis=-1)
-    # Where the data alone would put the flow, times the data's matrix.
-    du, dv = xx * u0 + xy * v0 - xd, xy * u0 + yy * v0 - yd
-    determinant = (xx + SMOOTHNESS) * (yy + SMOOTHNESS) - tf.square(xy)
-    a, b, d = (xx + SMOOTHNESS) / determinant, xy / determinant, (yy + SMOOTHNESS) / determinant
+    # The inverse of the data's matrix and the identity, times SMOOTHNESS.
+    stiff_x, stiff_y = xx + SMOOTHNESS, yy + SMOOTHNESS
+    scale = SMOOTHNESS / (stiff_x * stiff_y - tf.square(xy))
+    a, b, d = stiff_x * scale, xy * scale, stiff_y * scale
 
-    def swept(u: tf.Tensor, v: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        mean_u, mean_v = (tf.add_n([c * n for c, n in zip(coupling, _neighbours(f))]) for f in (u, v))
-        right_u, right_v = du + SMOOTHNESS * mean_u, dv + SMOOTHNESS * mean_v
-        u, v = d * right_u - b * right_v, a * right_v - b * right_u
-        return (
-            tf.clip_by_value(u, u0 - MAX_STEP, u0 + MAX_STEP),
-            tf.clip_by_value(v, v0 - MAX_STEP, v0 + MAX_STEP),
-        )
+    def mean(field: tf.Tensor) -> tf.Tensor:
+        return tf.add_n([weight * value for weight, value in zip(coupling, _neighbours(field))])
 
-    return tf.stack(repeated(swept, (u0, v0), SWEEPS), axis=-1)
+    def solved(right_u: tf.Tensor, right_v: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return d * right_u - b * right_v, a * right_v - b * right_u
+
+    # What is sought is the change of the flow: where all neighbours stay, and what they add.
+    u0, v0 = separated(flow)
+    still = solved(mean(u0) - u0 - xd * (1 / SMOOTHNESS), mean(v0) - v0 - yd * (1 / SMOOTHNESS))
+
+    def swept(*change: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        added = solved(*map(mean, change))
+        return tuple(tf.clip_by_value(x + y, -MAX_STEP, MAX_STEP) for x, y in zip(still, added))
+
+    u, v = repeated(swept, (tf.zeros_like(u0), tf.zeros_like(v0)), SWEEPS)
+    return flow + joined(u, v)
 
 
 def _box(image: tf.Tensor, size: int) -> tf.Tensor:
