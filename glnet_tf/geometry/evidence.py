@@ -12,6 +12,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from glnet_tf.geometry.camera import pixel_grid
+from glnet_tf.geometry.fast_ops import repeated, surroundings_mean
 from glnet_tf.geometry.ground import Ground, fit_ground, plane_disparity
 from glnet_tf.geometry.sampling import warp
 from glnet_tf.geometry.triangulation import triangulate
@@ -109,11 +110,12 @@ def robust_centre(values: tf.Tensor, weight: tf.Tensor, tolerance: float) -> tf.
       tolerance: distance from the centre at which a value has a quarter of its weight, at the end; four times as much
         at the start, which the mean of all gives.
     """
-    centre = _mean(values, weight)
-    for iteration in range(CENTRE_ITERATIONS):
-        wide = tolerance * max(1.0, 4.0 - iteration)
-        centre = _mean(values, weight / tf.square(1 + tf.square((values - centre) / wide)))
-    return centre
+
+    def improved(wide: tf.Tensor, centre: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        distance = (values - centre) / (tolerance * tf.maximum(wide, 1.0))
+        return wide - 1, _mean(values, weight / tf.square(1 + tf.square(distance)))
+
+    return repeated(improved, (tf.constant(4.0, values.dtype), _mean(values, weight)), CENTRE_ITERATIONS)[1]
 
 
 def _mean(values: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
@@ -156,7 +158,7 @@ def merged_evidence(pairs: Sequence[PairEvidence], log_disparity: tf.Tensor) -> 
         weight = tf.where(clear, pair.certain * _clarity(expected) * tf.exp(-tf.square(error) / allowed), 0.0)
         summed, total = summed + weight * error / expected, total + weight
     ratio = tf.math.log(tf.maximum(1 + tf.math.divide_no_nan(summed, total), MIN_RATIO))
-    support = tf.nn.avg_pool2d(total, SUPPORT_WINDOW, 1, "SAME")
+    support = surroundings_mean(total, SUPPORT_WINDOW)
     return Evidence(log_disparity + ratio, tf.minimum(total, 1.0) * support / (support + MIN_SUPPORT)), scales
 
 

@@ -8,13 +8,14 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from glnet_tf.geometry.camera import inverse_intrinsics, pixel_grid
-from glnet_tf.structures import height_and_width
+from glnet_tf.geometry.fast_ops import repeated
+from glnet_tf.structures import dimension, height_and_width
 
 # Where a camera that looks ahead sees the ground: below the principal point by this share of the height, and at the
 # lower edge this share of the width to either side, at the principal point's height the other one.
 BELOW, ASIDE_NEAR, ASIDE_FAR = 0.04, 0.62, 0.016
 # Relative error of inverse depth up to which a point lies on the plane, from the first to the last iteration.
-FIRST_TOLERANCE, LAST_TOLERANCE, ITERATIONS = 0.3, 0.06, 12
+FIRST_TOLERANCE, NARROWER, LAST_TOLERANCE, ITERATIONS = 0.3, 0.7, 0.06, 12
 # Inverse depth below which errors are absolute, in means.
 FAR = 0.1
 STEP = 2  # every so many pixels, either way, take part
@@ -70,7 +71,7 @@ def fit_ground(disparity: tf.Tensor, weight: tf.Tensor, intrinsics: tf.Tensor) -
     height, width = height_and_width(disparity)
     grid = pixel_grid(height, width)[::STEP, ::STEP]
     inside = _before_the_camera(grid, intrinsics, height, width)
-    size = [tf.shape(disparity)[0], -1]
+    size = [dimension(disparity, 0), -1]
     value = tf.reshape(disparity[:, ::STEP, ::STEP], size)
     given = tf.reshape(tf.where(inside, weight[:, ::STEP, ::STEP, 0], 0.0), size)
     # About the middle of the image, in its size: well conditioned.
@@ -78,19 +79,24 @@ def fit_ground(disparity: tf.Tensor, weight: tf.Tensor, intrinsics: tf.Tensor) -
     place = tf.reshape(tf.concat([grid / scale - 0.5, tf.ones_like(grid[..., :1])], axis=-1), [-1, 3])
     # Errors relative to the plane, but of what is very far: a few such points must not outweigh all others.
     mean = tf.math.divide_no_nan(tf.reduce_sum(given * value, axis=1), tf.reduce_sum(given, axis=1))[:, tf.newaxis]
-    unit = tf.ones_like(value) * mean + 1e-12
-    relative, error = given, tf.zeros_like(value)
-    for iteration in range(ITERATIONS):
-        share = relative / tf.square(unit)
-        matrix = tf.einsum("np,pi,pj->nij", share, place, place)
-        vector = tf.einsum("np,pi->ni", share * value, place)
-        matrix += (1e-6 * tf.linalg.trace(matrix)[:, tf.newaxis, tf.newaxis] + 1e-12) * tf.eye(3)
-        solution = tf.linalg.solve(matrix, vector[..., tf.newaxis])[..., 0]
-        plane = tf.einsum("ni,pi->np", solution, place)
+    products = tf.reshape(place[:, :, tf.newaxis] * place[:, tf.newaxis], [-1, 9])
+
+    def error_and_unit(solution: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        plane = tf.matmul(solution, place, transpose_b=True)
         unit = tf.maximum(plane, FAR * mean) + 1e-12
-        error = (plane - value) / unit
-        tolerance = max(FIRST_TOLERANCE * 0.7**iteration, LAST_TOLERANCE)
-        relative = given / tf.square(1 + tf.square(error / tolerance))
+        return (plane - value) / unit, unit
+
+    def improved(share: tf.Tensor, tolerance: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        matrix = tf.reshape(tf.matmul(share, products), [-1, 3, 3])
+        matrix += (1e-6 * tf.linalg.trace(matrix)[:, tf.newaxis, tf.newaxis] + 1e-12) * tf.eye(3)
+        solution = tf.linalg.solve(matrix, tf.matmul(share * value, place)[..., tf.newaxis])[..., 0]
+        error, unit = error_and_unit(solution)
+        share = given / tf.square((1 + tf.square(error / tolerance)) * unit)
+        return share, tf.maximum(NARROWER * tolerance, LAST_TOLERANCE), solution
+
+    start = given / tf.square(mean + 1e-12), tf.constant(FIRST_TOLERANCE), tf.zeros_like(intrinsics[:, 0])
+    _, _, solution = repeated(improved, start, ITERATIONS)
+    error, _ = error_and_unit(solution)
     x, y, constant = tf.unstack(solution / tf.concat([scale, [1.0]], axis=0), axis=-1)
     of_pixels = tf.stack([x, y, constant - 0.5 * (x * scale[0] + y * scale[1])], axis=-1)
     normal = tf.linalg.matvec(intrinsics, of_pixels, transpose_a=True)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from glnet_tf.geometry.camera import MIN_DEPTH, focal_and_principal_point, inverse_intrinsics, pixel_grid
-from glnet_tf.geometry.fast_ops import joined
+from glnet_tf.geometry.fast_ops import joined, separated
 from glnet_tf.geometry.transform import rotation_of, translation_of
 from glnet_tf.structures import dimension, height_and_width
 
@@ -45,10 +45,8 @@ def rigid_correspondence(depth: tf.Tensor, intrinsics: tf.Tensor, pose: tf.Tenso
     # CPU three times faster.
     count = dimension(depth, 0)
     height, width = height_and_width(depth)
-    grid = tf.reshape(pixel_grid(height, width, depth.dtype), [-1, 2])
-    homogeneous = tf.concat([tf.transpose(grid), tf.ones([1, height * width], depth.dtype)], axis=0)
-    rays = tf.matmul(tf.reshape(tf.matmul(rotation_of(pose), inverse_intrinsics(intrinsics)), [-1, 3]), homogeneous)
-    planes = tf.reshape(rays, [count, 3, -1]) * tf.reshape(depth, [count, 1, -1])
+    rays = turned_rays(pixel_grid(height, width, depth.dtype), intrinsics, pose)
+    planes = rays * tf.reshape(depth, [count, 1, -1])
     planes += translation_of(pose)[..., tf.newaxis]
     x, y, z = tf.unstack(planes, axis=1)
     focal, principal_point = focal_and_principal_point(intrinsics)
@@ -64,6 +62,20 @@ def rigid_correspondence(depth: tf.Tensor, intrinsics: tf.Tensor, pose: tf.Tenso
     valid = in_front & (x >= 0) & (x <= last_x) & (y >= 0) & (y <= last_y)
     masks = (tf.reshape(tf.cast(mask, depth.dtype), [count, height, width, 1]) for mask in (in_front, valid))
     return RigidCorrespondence(pixels, planes, *masks)
+
+
+def turned_rays(grid: tf.Tensor, intrinsics: tf.Tensor, pose: tf.Tensor) -> tf.Tensor:
+    """Returns R K^-1 p for every pixel, [B, 3, H * W], in planes of one coordinate each.
+
+    Args:
+      grid: [H, W, 2] coordinates p.
+      intrinsics: [B, 3, 3] K.
+      pose: [B, 4, 4], of which R.
+    """
+    x, y = (tf.reshape(plane, [-1]) for plane in separated(grid))
+    matrices = tf.matmul(rotation_of(pose), inverse_intrinsics(intrinsics))
+    rays = tf.matmul(tf.reshape(matrices, [-1, 3]), tf.stack([x, y, tf.ones_like(x)]))
+    return tf.reshape(rays, [dimension(pose, 0), 3, -1])
 
 
 def rigid_flow(depth: tf.Tensor, intrinsics: tf.Tensor, pose: tf.Tensor) -> tf.Tensor:

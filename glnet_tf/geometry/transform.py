@@ -49,11 +49,6 @@ def scaled_translation(pose: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
     return pose_from_rotation_translation(rotation_of(pose), translation_of(pose) * factor[..., tf.newaxis])
 
 
-def transform_vectors(matrix: tf.Tensor, vectors: tf.Tensor) -> tf.Tensor:
-    """Returns M v, [B, N, 3], for matrices M, [B, 3, 3], and vectors v, [B, N, 3]."""
-    return tf.matmul(vectors, matrix, transpose_b=True)
-
-
 def transform_points(pose: tf.Tensor, points: tf.Tensor) -> tf.Tensor:
     """Returns R X + t for T, [B, 4, 4], and points X, [B, H, W, 3]."""
     rotated = tf.einsum("bij,bhwj->bhwi", rotation_of(pose), points)

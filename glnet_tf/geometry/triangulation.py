@@ -7,7 +7,9 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from glnet_tf.geometry.camera import focal_and_principal_point, pixel_grid
-from glnet_tf.geometry.transform import rotation_of, transform_vectors, translation_of
+from glnet_tf.geometry.fast_ops import joined, separated
+from glnet_tf.geometry.rigid import turned_rays
+from glnet_tf.geometry.transform import translation_of
 from glnet_tf.structures import height_and_width
 
 
@@ -36,22 +38,28 @@ def triangulate(flow: tf.Tensor, intrinsics: tf.Tensor, pose: tf.Tensor) -> Tria
       intrinsics: [B, 3, 3] K, in pixels of this size, of both frames.
       pose: [B, 4, 4] T_ab.
     """
-    focal, principal_point = (x[:, tf.newaxis, tf.newaxis] for x in focal_and_principal_point(intrinsics))
-    grid = pixel_grid(*height_and_width(flow), flow.dtype)
-    ray_a = (grid - principal_point) / focal
-    ray_b = (grid + flow - principal_point) / focal
-    homogeneous = tf.concat([ray_a, tf.ones_like(ray_a[..., :1])], axis=-1)
-    turned = transform_vectors(rotation_of(pose)[:, tf.newaxis], homogeneous)
-    translation = translation_of(pose)[:, tf.newaxis, tf.newaxis]
-    # p_b is the image of R r_a + rho t: (R r_a)_xy + rho t_xy = r_b ((R r_a)_z + rho t_z), in pixels.
-    direction = focal * (translation[..., :2] - ray_b * translation[..., 2:])
-    offset = focal * (ray_b * turned[..., 2:] - turned[..., :2])
-    slope = tf.norm(direction, axis=-1, keepdims=True)
-    along = tf.math.divide_no_nan(direction, slope)
-    parallax = tf.reduce_sum(along * offset, axis=-1, keepdims=True)
-    return Triangulation(
-        parallax=parallax,
-        slope=slope,
-        misfit=tf.norm(offset - along * parallax, axis=-1, keepdims=True),
-        along=along,
-    )
+    height, width = height_and_width(flow)
+    grid = pixel_grid(height, width, flow.dtype)
+    focal, principal_point = focal_and_principal_point(intrinsics)
+    turned = tf.reshape(turned_rays(grid, intrinsics, pose), [-1, 3, height, width])
+    translation = translation_of(pose)
+
+    def of_images(values: tf.Tensor) -> tf.Tensor:
+        return values[:, tf.newaxis, tf.newaxis]
+
+    # p_b is the image of R r_a + rho t: (R r_a)_xy + rho t_xy = r_b ((R r_a)_z + rho t_z), in pixels. Along x, then y.
+    directions, offsets = [], []
+    for axis, pixels in enumerate(separated(grid + flow)):
+        f = of_images(focal[:, axis])
+        in_focal_lengths = pixels - of_images(principal_point[:, axis])
+        directions.append(of_images(focal[:, axis] * translation[:, axis]) - in_focal_lengths * of_images(translation[:, 2]))
+        offsets.append(in_focal_lengths * turned[:, 2] - f * turned[:, axis])
+    slope = _length(*directions)
+    along = [tf.math.divide_no_nan(direction, slope) for direction in directions]
+    parallax = along[0] * offsets[0] + along[1] * offsets[1]
+    misfit = _length(*(offset - unit * parallax for offset, unit in zip(offsets, along)))
+    return Triangulation(*(x[..., tf.newaxis] for x in (parallax, slope, misfit)), along=joined(*along))
+
+
+def _length(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    return tf.sqrt(tf.square(x) + tf.square(y))

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from glnet_tf.geometry.fast_ops import separated, surroundings_mean
 from glnet_tf.geometry.sampling import pyramid
 from glnet_tf.geometry.triangulation import Triangulation
 from glnet_tf.structures import SCALES
@@ -43,8 +44,9 @@ def triangulation_weight(found: Triangulation, visible: tf.Tensor, image: tf.Ten
       image: [B, H, W, 3] frame a.
     """
     dy, dx = tf.image.image_gradients(tf.reduce_mean(image, axis=-1, keepdims=True))
-    change = tf.reduce_sum(tf.concat([dx, dy], axis=-1) * found.along, axis=-1, keepdims=True)
-    texture = tf.nn.avg_pool2d(tf.square(change), WINDOW, 1, "SAME")
+    along_x, along_y = (plane[..., tf.newaxis] for plane in separated(found.along))
+    change = dx * along_x + dy * along_y
+    texture = surroundings_mean(tf.square(change), WINDOW)
     return visible * texture / (texture + TEXTURE**2) / tf.square(1 + tf.square(found.misfit / MISFIT))
 
 

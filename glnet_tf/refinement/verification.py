@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from glnet_tf.geometry.fast_ops import surroundings_mean
 from glnet_tf.geometry.rigid import rigid_correspondence
 from glnet_tf.geometry.sampling import warp
 from glnet_tf.geometry.transform import inverse
@@ -54,11 +55,11 @@ def verify(images: tf.Tensor, initial: Predictions, final: Predictions, harm: fl
         onwards, back = tf.split(maps, 2, axis=1)
         sides = [[0, 0], [0, 2], *[[0, 0]] * 3], [[0, 0], [2, 0], *[[0, 0]] * 3]
         summed = tf.add_n([tf.pad(x, padding) for x, padding in zip((onwards, back), sides)])
-        return tf.nn.avg_pool2d(merge(summed), REGION, 1, "SAME")
+        return surroundings_mean(merge(summed), REGION)
 
     worse = of_frames(both * after) > (1 + harm) * of_frames(both * before)
     worse &= of_frames(both) > MIN_SHARE
-    reverted = split(tf.nn.avg_pool2d(tf.cast(worse, tf.float32), BLEND, 1, "SAME"), images.shape[1])
+    reverted = split(surroundings_mean(tf.cast(worse, tf.float32), BLEND), images.shape[1])
     change = tf.math.log(final.disparities[0] / initial.disparities[0])
     own = change - tf.reduce_mean(change, axis=[2, 3], keepdims=True)
     return Verification(mean_before, mean_after, final.disparities[0] * tf.exp(-reverted * own))
