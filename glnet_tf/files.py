@@ -84,9 +84,12 @@ def write_json(file: Path, value: Any) -> None:
 
 
 def write_npz(file: Path, **arrays: np.ndarray) -> None:
-    """Writes named arrays, compressed, whole or not at all; raises DataError where the file cannot be written."""
+    """Writes named arrays, whole or not at all; raises DataError where the file cannot be written.
+
+    Not compressed: that would save a seventh of the bytes of depth, and take thirty times as long.
+    """
     content = io.BytesIO()
-    np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
+    np.savez(content, **arrays)  # type: ignore[arg-type]
     write_bytes(file, content.getvalue())
 
 

@@ -164,12 +164,12 @@ def kernels_of(model: GLNet, snippet: Snippet) -> Run:
     images = image_pyramid(snippet.images)
 
     def run() -> tuple[Any, tf.Tensor]:
-        corrections = start(initial).corrections
+        corrections = start(initial, held_flow=False).corrections
         with tf.GradientTape() as tape:
             tape.watch(corrections)
             predictions = corrected_predictions(initial, corrections)
             pairs = [compare(images[level], predictions, level) for level in range(SCALES)]
-            total = sum(tf.reduce_sum(pair.rigid_distance) + tf.reduce_sum(pair.flow_distance) for pair in pairs)
+            total = sum(tf.reduce_sum(pair.rigid_distance) + tf.reduce_sum(pair.by_flow.distance) for pair in pairs)
         return tape.gradient(total, corrections, unconnected_gradients=tf.UnconnectedGradients.ZERO), total
 
     return tf.function(run, autograph=False)

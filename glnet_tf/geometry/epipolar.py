@@ -7,6 +7,7 @@ import tensorflow as tf
 from glnet_tf.geometry.camera import inverse_intrinsics
 from glnet_tf.geometry.fast_ops import separated
 from glnet_tf.geometry.transform import rotation_of, translation_of
+from glnet_tf.structures import height_and_width
 
 
 def essential_matrix(pose: tf.Tensor) -> tf.Tensor:
@@ -56,8 +57,8 @@ def sampson_residual(fundamental: tf.Tensor, pixels_a: tf.Tensor, pixels_b: tf.T
 
 def _planes(pixels: tf.Tensor) -> tf.Tensor:
     """Homogeneous coordinates, [B or 1, 3, H * W], of pixels, [B, H, W, 2] or [H, W, 2]: planes multiply faster."""
-    shape = tf.shape(pixels)
-    x, y = (tf.reshape(plane, [-1, shape[-3] * shape[-2]]) for plane in separated(pixels))
+    height, width = height_and_width(pixels)
+    x, y = (tf.reshape(plane, [-1, height * width]) for plane in separated(pixels))
     return tf.stack([x, y, tf.ones_like(x)], axis=1)
 
 
@@ -66,4 +67,4 @@ def _sum(planes: tf.Tensor) -> tf.Tensor:
 
 
 def _as_map(plane: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
-    return tf.reshape(plane, tf.concat([tf.shape(pixels)[:-1], [1]], axis=0))
+    return tf.reshape(plane, [-1, *height_and_width(pixels), 1])

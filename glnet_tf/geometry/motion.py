@@ -79,7 +79,7 @@ def motion_from_flow(flow: tf.Tensor, opposite: tf.Tensor, intrinsics: tf.Tensor
     Source: Hartley and Zisserman, Multiple View Geometry, 11.4.3 and A6.8; the weights are Geman and McClure's.
     """
     matches = _matches(*(tf.stop_gradient(x) for x in (flow, opposite, intrinsics)))
-    count, starts = tf.shape(flow)[0], len(STARTS)
+    count, starts = dimension(flow, 0), len(STARTS)
     all_starts = Matches(*(tf.repeat(x, starts, axis=0) for x in matches))
     poses = pose_from_rotation_translation(tf.eye(3, batch_shape=[starts * count]), tf.tile(STARTS, [count, 1]))
     (poses,) = repeated(lambda at: (_improved(at, all_starts),), (poses,), FIRST_ITERATIONS)

@@ -73,7 +73,7 @@ class Predictor:
         self.refinement = refinement
         self.loss = loss
         self._size: Size | None = None
-        self._refiners: dict[tuple[int, Size, bool], Refiner] = {}
+        self._refiners: dict[tuple[int, Size, int | None, bool], Refiner] = {}
         self._next_flow = tf.function(self._flow_between, autograph=False)
 
     def predict(
@@ -108,21 +108,24 @@ class Predictor:
         """Returns (h, w) at which DepthNet sees images of cameras of these shapes, see models.sizes."""
         return depth_size(self.model.image_size, shapes)
 
-    def refiner(self, frames: int, size: Size, own_intrinsics: bool = False) -> Refiner:
+    def refiner(
+        self, frames: int, size: Size, count: int | None = None, own_intrinsics: bool = False
+    ) -> Refiner:
         """Returns the refiner of windows, made once.
 
         Args:
           frames: of a window.
           size: (h, w) at which DepthNet sees them.
+          count: of windows in a batch; None: any.
           own_intrinsics: whether OFT may change K: no for windows of one video, which share it.
         """
-        key = frames, size, own_intrinsics
+        key = frames, size, count, own_intrinsics
         if key not in self._refiners:
             config = (
                 self.refinement if own_intrinsics else dataclasses.replace(self.refinement, oft_intrinsics_rate=0.0)
             )
             large = flow_size(size, config.flow_scale)
-            self._refiners[key] = Refiner(self.model, self.loss, config, frames, size=size, image_size=large)
+            self._refiners[key] = Refiner(self.model, self.loss, config, frames, None, size, large, count)
         return self._refiners[key]
 
     def _fitted_all(self, images: Iterable[np.ndarray]) -> Iterator[_Frame]:
@@ -162,7 +165,7 @@ class Predictor:
         # One image alone is its own neighbour.
         fitted = [frame.fitted for frame in frames] * (2 if len(frames) == 1 else 1)
         assert self._size is not None
-        refiner = self.refiner(len(fitted), self._size)
+        refiner = self.refiner(len(fitted), self._size, count=1)
         snippet = self._snippet(tf.stack(fitted)[tf.newaxis], frames[0].image.shape)
         return window_predictions(refiner(snippet), 0)
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Callable, NamedTuple
 
 import tensorflow as tf
@@ -24,7 +25,17 @@ from glnet_tf.losses.reduction import norm
 from glnet_tf.losses.smoothness import Edges, depth_smoothness, edge_weights, flow_smoothness
 from glnet_tf.losses.structure import structure_loss
 from glnet_tf.losses.triangulation import TriangulationTarget, target_pyramid, triangulation_loss
-from glnet_tf.structures import SCALES, LossReport, Predictions, Snippet, height_and_width, merge, ordered_pairs, split
+from glnet_tf.structures import (
+    SCALES,
+    LossReport,
+    Predictions,
+    Snippet,
+    dimension,
+    height_and_width,
+    merge,
+    ordered_pairs,
+    split,
+)
 
 # Flow and its return may differ by this much before a pixel counts as occluded: pixels, share of the flow.
 OCCLUSION_ALPHA = 3.0
@@ -61,6 +72,37 @@ def loss_weights(
     return LossWeights(**terms, two_branch=made(two_branch))
 
 
+class FlowComparison(NamedTuple):
+    """What frames and flow of every ordered pair say at one level, whatever depth and motion are; N = B * P.
+
+    Attributes:
+      edges: of every frame.
+      moments_a: I_a, with its window moments.
+      image_b: [N, h, w, 3] I_b.
+      flow: [N, h, w, 2] F_ab in pixels of this level.
+      pixels: [N, h, w, 2] p_flow.
+      image: [N, h, w, 3] I_b<p_flow>.
+      distance: [N, h, w, 1] photometric distance of I_a and I_b<p_flow>.
+      returned: [N, h, w, 2] F_ba<p_flow>.
+      valid: [N, h, w, 1] p_flow inside the image.
+      visible: [N, h, w, 1] valid and, as flow and returned flow tell, not occluded.
+      smoothness, consistency: [N] terms of the flow.
+    """
+
+    edges: Edges
+    moments_a: Moments
+    image_b: tf.Tensor
+    flow: tf.Tensor
+    pixels: tf.Tensor
+    image: tf.Tensor
+    distance: tf.Tensor
+    returned: tf.Tensor
+    valid: tf.Tensor
+    visible: tf.Tensor
+    smoothness: tf.Tensor
+    consistency: tf.Tensor
+
+
 class Comparison(NamedTuple):
     """What frames a and b of every ordered pair say about each other at one level; N = B * P.
 
@@ -72,13 +114,7 @@ class Comparison(NamedTuple):
       rigid_distance: [N, h, w, 1] photometric distance of I_a and I_b<p_rig>.
       sampled_depth: [N, h, w, 1] D_b<p_rig>, interpolated as inverse depth, which is exact on planes.
       rigid_visible: [N, h, w, 1] p_rig valid and not behind another surface.
-      flow: [N, h, w, 2] F_ab in pixels of this level.
-      flow_pixels: [N, h, w, 2] p_flow.
-      flow_image: [N, h, w, 3] I_b<p_flow>.
-      flow_distance: [N, h, w, 1] photometric distance of I_a and I_b<p_flow>.
-      returned_flow: [N, h, w, 2] F_ba<p_flow>.
-      flow_valid: [N, h, w, 1] p_flow inside the image.
-      flow_visible: [N, h, w, 1] valid and, as flow and returned flow tell, not occluded.
+      by_flow: the same of p_flow.
     """
 
     intrinsics: tf.Tensor
@@ -88,13 +124,7 @@ class Comparison(NamedTuple):
     rigid_distance: tf.Tensor
     sampled_depth: tf.Tensor
     rigid_visible: tf.Tensor
-    flow: tf.Tensor
-    flow_pixels: tf.Tensor
-    flow_image: tf.Tensor
-    flow_distance: tf.Tensor
-    returned_flow: tf.Tensor
-    flow_valid: tf.Tensor
-    flow_visible: tf.Tensor
+    by_flow: FlowComparison
 
 
 def _of_frames(tensor: tf.Tensor, frames: tuple[int, ...]) -> tf.Tensor:
@@ -102,67 +132,78 @@ def _of_frames(tensor: tf.Tensor, frames: tuple[int, ...]) -> tf.Tensor:
     return merge(tf.gather(tensor, frames, axis=1))
 
 
-def _frame_moments(frames: tf.Tensor) -> Moments:
-    """Window moments of frames, [B, F, h, w, 3], each computed once."""
-    return Moments(*(split(field, frames.shape[1]) for field in moments(merge(frames))))
-
-
 def image_pyramid(images: tf.Tensor) -> list[tf.Tensor]:
     """Returns the snippet's images, [B, F, H, W, 3], at every level: [B, F, h, w, 3]."""
     return [split(level, images.shape[1]) for level in pyramid(merge(images), SCALES)]
 
 
-def compare(images: tf.Tensor, predictions: Predictions, level: int) -> Comparison:
+def compare_by_flow(images: tf.Tensor, flows: tf.Tensor, level: int) -> FlowComparison:
+    """Compares the images of every ordered pair at one level, [B, F, h, w, 3], by its flow there, [B, P, h, w, 2]."""
+    frames, (first, second, reverse) = images.shape[1], ordered_pairs(images.shape[1])
+
+    def of_first(maps: tf.Tensor) -> tf.Tensor:
+        return _of_frames(split(maps, frames), first)
+
+    # Of frames, each computed once.
+    edges, of_frames = edge_weights(merge(images)), moments(merge(images))
+    moments_a, image_b = Moments(*map(of_first, of_frames)), _of_frames(images, second)
+    flow = merge(flows)
+    pixels = pixel_grid(*height_and_width(flow), flow.dtype) + flow
+    sampled, valid = warp(tf.concat([image_b, merge(tf.gather(flows, reverse, axis=1))], axis=-1), pixels)
+    image, returned = tf.split(sampled, [3, 2], axis=-1)
+    visible = valid * flow_visible(flow, returned, OCCLUSION_ALPHA / 2**level, OCCLUSION_BETA)
+    return FlowComparison(
+        edges=edges,
+        moments_a=moments_a,
+        image_b=image_b,
+        flow=flow,
+        pixels=pixels,
+        image=image,
+        distance=photometric_distance(moments_a, moments(image)),
+        returned=returned,
+        valid=valid,
+        visible=visible,
+        smoothness=flow_smoothness(flow, Edges(*map(of_first, edges)), level),
+        consistency=consistency_loss(flow, returned, visible),
+    )
+
+
+def compare(
+    images: tf.Tensor, predictions: Predictions, level: int, by_flow: FlowComparison | None = None
+) -> Comparison:
     """Finds rigid and flow correspondences of every ordered pair at one level and compares the images there.
 
     Args:
       images: [B, F, h, w, 3] at this level.
       predictions: GLNet's, all levels.
       level: s = 0..3.
+      by_flow: from compare_by_flow, where flow and images are those of before.
     """
-    disparity, flows = predictions.disparities[level], predictions.flows[level]
-    flow = merge(flows)
-    first, second, reverse = ordered_pairs(images.shape[1])
+    by_flow = by_flow or compare_by_flow(images, predictions.flows[level], level)
+    disparity, (first, second, _) = predictions.disparities[level], ordered_pairs(images.shape[1])
     intrinsics = tf.repeat(pyramid_intrinsics(predictions.intrinsics, level), len(first), axis=0)
     poses = merge(predictions.poses)
-
-    frame_moments = _frame_moments(images)
-    moments_a = Moments(*(_of_frames(field, first) for field in frame_moments))
-    image_b = _of_frames(images, second)
-
     rigid = rigid_correspondence(tf.math.reciprocal(_of_frames(disparity, first)), intrinsics, poses)
-    sampled, _ = warp(tf.concat([image_b, _of_frames(disparity, second)], axis=-1), rigid.pixels)
+    sampled, _ = warp(tf.concat([by_flow.image_b, _of_frames(disparity, second)], axis=-1), rigid.pixels)
     rigid_image, sampled_disparity = tf.split(sampled, [3, 1], axis=-1)
     sampled_depth = tf.math.reciprocal(sampled_disparity)
-
-    flow_pixels = pixel_grid(*height_and_width(flow), flow.dtype) + flow
-    opposite = merge(tf.gather(flows, reverse, axis=1))
-    sampled, flow_valid = warp(tf.concat([image_b, opposite], axis=-1), flow_pixels)
-    flow_image, returned_flow = tf.split(sampled, [3, 2], axis=-1)
-
-    visible = flow_visible(flow, returned_flow, OCCLUSION_ALPHA / 2**level, OCCLUSION_BETA)
     return Comparison(
         intrinsics=intrinsics,
         poses=poses,
         rigid=rigid,
         rigid_image=rigid_image,
-        rigid_distance=photometric_distance(moments_a, moments(rigid_image)),
+        rigid_distance=photometric_distance(by_flow.moments_a, moments(rigid_image)),
         sampled_depth=sampled_depth,
         rigid_visible=rigid.valid * depth_visible(rigid.depth, sampled_depth, DEPTH_TOLERANCE),
-        flow=flow,
-        flow_pixels=flow_pixels,
-        flow_image=flow_image,
-        flow_distance=photometric_distance(moments_a, moments(flow_image)),
-        returned_flow=returned_flow,
-        flow_valid=flow_valid,
-        flow_visible=flow_valid * visible,
+        by_flow=by_flow,
     )
 
 
 def flow_agrees(pair: Comparison, level: int) -> tf.Tensor:
     """Returns 1.0 where flow and rigid flow agree, [N, h, w, 1]: the pixel's object does not move by itself."""
-    allowed = tf.maximum(OCCLUSION_ALPHA / 2**level, OCCLUSION_BETA * norm(pair.flow))
-    return tf.stop_gradient(tf.cast(norm(pair.flow_pixels - pair.rigid.pixels) <= allowed, pair.flow.dtype))
+    flow, pixels = pair.by_flow.flow, pair.by_flow.pixels
+    allowed = tf.maximum(OCCLUSION_ALPHA / 2**level, OCCLUSION_BETA * norm(flow))
+    return tf.stop_gradient(tf.cast(norm(pixels - pair.rigid.pixels) <= allowed, flow.dtype))
 
 
 def level_terms(
@@ -173,6 +214,7 @@ def level_terms(
     config: LossConfig,
     target: TriangulationTarget | None = None,
     planar: bool = False,
+    by_flow: FlowComparison | None = None,
 ) -> LossReport:
     """Returns the terms at one level, [B] each, averaged over the pairs.
 
@@ -184,33 +226,32 @@ def level_terms(
       config: constants and masks.
       target: from triangulation_targets, of this level; None: no triangulation.
       planar: which smoothness of depth, see depth_smoothness.
+      by_flow: see compare.
     """
-    pair = compare(images, predictions, level)
-    grid = pixel_grid(*height_and_width(pair.flow), pair.flow.dtype)
+    pair = compare(images, predictions, level, by_flow)
+    flow = pair.by_flow
+    grid = pixel_grid(*height_and_width(images), images.dtype)
     static = flow_agrees(pair, level) if config.static_mask else 1.0
     camera = (pair.poses, pair.intrinsics)
     if not config.epipolar_camera:
         camera = tuple(tf.stop_gradient(x) for x in camera)
-    frames, first = images.shape[1], ordered_pairs(images.shape[1]).first
-    edges = edge_weights(merge(images))
-    edges_a = Edges(*(_of_frames(split(weight, frames), first) for weight in edges))
     of_pairs = LossReport(
         photometric=adaptive_photometric_loss(
-            pair.rigid_distance, pair.rigid.valid * static, pair.flow_distance, pair.flow_valid, two_branch
+            pair.rigid_distance, pair.rigid.valid * static, flow.distance, flow.valid, two_branch
         ),
         structure=structure_loss(pair.rigid, pair.sampled_depth, pair.rigid_visible * static),
-        epipolar=epipolar_loss(grid, pair.flow_pixels, *camera, pair.flow_visible * static, config.epipolar_distance),
-        depth_smoothness=depth_smoothness(merge(predictions.disparities[level]), edges, level, planar),
-        flow_smoothness=flow_smoothness(pair.flow, edges_a, level),
-        consistency=consistency_loss(pair.flow, pair.returned_flow, pair.flow_visible),
+        epipolar=epipolar_loss(grid, flow.pixels, *camera, flow.visible * static, config.epipolar_distance),
+        depth_smoothness=depth_smoothness(merge(predictions.disparities[level]), flow.edges, level, planar),
+        flow_smoothness=flow.smoothness,
+        consistency=flow.consistency,
         triangulation=(
-            triangulation_loss(_of_frames(predictions.disparities[level], first), target)
+            triangulation_loss(_of_frames(predictions.disparities[level], ordered_pairs(images.shape[1]).first), target)
             if target
             else tf.zeros_like(pair.poses[:, 0, 0])
         ),
         evidence=tf.zeros_like(pair.poses[:, 0, 0]),
     )
-    count = tf.shape(images)[0]
+    count = dimension(images, 0)
     return LossReport(*(tf.reduce_mean(tf.reshape(term, [count, -1]), axis=1) for term in of_pairs))
 
 
@@ -238,6 +279,7 @@ def objectives(
     config: LossConfig,
     found: Evidence | None = None,
     planar: bool = False,
+    by_flow: Sequence[FlowComparison | None] = (None,) * SCALES,
 ) -> tuple[tf.Tensor, LossReport]:
     """Returns GLNet's objective of each snippet, [B], and its unweighted terms, both averaged over pairs and levels.
 
@@ -246,10 +288,11 @@ def objectives(
       weights, config: of the terms.
       found: [B, F, H, W, 1] evidence about the depth of the frames; None: it is not held to any.
       planar: which smoothness of depth, see depth_smoothness.
+      by_flow: of every level, see compare.
     """
     target = triangulation_targets(snippet.images, predictions) if config.triangulation else [None] * SCALES
     levels = [
-        level_terms(images, predictions, level, weights.two_branch, config, target[level], planar)
+        level_terms(images, predictions, level, weights.two_branch, config, target[level], planar, by_flow[level])
         for level, images in enumerate(image_pyramid(snippet.images))
     ]
     report = LossReport(*(tf.add_n(list(term)) * (1 / SCALES) for term in zip(*levels)))

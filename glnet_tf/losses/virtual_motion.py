@@ -21,6 +21,7 @@ from glnet_tf.geometry.rigid import rigid_flow
 from glnet_tf.geometry.sampling import warp
 from glnet_tf.geometry.transform import pose_from_vector
 from glnet_tf.losses.reduction import norm
+from glnet_tf.structures import dimension
 
 # Length of the flow that a tenth of the pixels exceed without rotation: from and to, in hundredths of the width.
 MIN_DISTANCE, MAX_DISTANCE = 0.6, 6.0
@@ -85,7 +86,7 @@ def virtual_pairs(images: tf.Tensor, seed: tf.Tensor, disparity: tf.Tensor | Non
         ground moves as ground does. None: all scenes are made up.
     """
     height, width = images.shape[1:3]
-    random = _RandomStream(seed, tf.shape(images)[0])
+    random = _RandomStream(seed, dimension(images, 0))
     grid = pixel_grid(height, width)
     scene = _scene(random, height, width)
     if disparity is not None:

@@ -19,7 +19,7 @@ def with_levels(disparity: tf.Tensor, flow: tf.Tensor, poses: tf.Tensor, intrins
     """
     return Predictions(
         disparities=disparity_levels(disparity),
-        flows=tuple(split(x, flow.shape[1]) / 2.0**s for s, x in enumerate(pyramid(merge(flow), SCALES))),
+        flows=flow_levels(flow),
         poses=poses,
         intrinsics=intrinsics,
     )
@@ -30,6 +30,11 @@ def disparity_levels(disparity: tf.Tensor) -> tuple[tf.Tensor, ...]:
     return tuple(split(x, disparity.shape[1]) for x in pyramid(merge(disparity), SCALES))
 
 
+def flow_levels(flow: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    """Returns flow, [B, P, h, w, 2] in pixels of each level, from that at the finest."""
+    return tuple(0.5**s * split(x, flow.shape[1]) for s, x in enumerate(pyramid(merge(flow), SCALES)))
+
+
 def finest(predictions: Predictions) -> Predictions:
     """Returns predictions without their coarser levels."""
     return predictions._replace(disparities=predictions.disparities[:1], flows=predictions.flows[:1])
@@ -37,17 +42,17 @@ def finest(predictions: Predictions) -> Predictions:
 
 def finest_signature(signature: Snippet) -> Predictions:
     """Returns the shapes of what `finest` gives for a batch of this signature."""
-    _, frames, height, width, _ = signature.images.shape
+    count, frames, height, width, _ = signature.images.shape
     pairs = 2 * (frames - 1)
     return Predictions(
-        disparities=(tf.TensorSpec([None, frames, height, width, 1]),),
-        flows=(tf.TensorSpec([None, pairs, height, width, 2]),),
-        poses=tf.TensorSpec([None, pairs, 4, 4]),
-        intrinsics=tf.TensorSpec([None, 3, 3]),
+        disparities=(tf.TensorSpec([count, frames, height, width, 1]),),
+        flows=(tf.TensorSpec([count, pairs, height, width, 2]),),
+        poses=tf.TensorSpec([count, pairs, 4, 4]),
+        intrinsics=tf.TensorSpec([count, 3, 3]),
     )
 
 
 def evidence_signature(signature: Snippet) -> Evidence:
     """Returns the shapes of evidence about the frames of a batch of this signature, [B, F, H, W, 1]."""
-    _, frames, height, width, _ = signature.images.shape
-    return Evidence(*[tf.TensorSpec([None, frames, height, width, 1])] * 2)
+    count, frames, height, width, _ = signature.images.shape
+    return Evidence(*[tf.TensorSpec([count, frames, height, width, 1])] * 2)

@@ -8,6 +8,7 @@ Everything is a function of tensors, Adam included, so that the whole optimisati
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Callable, NamedTuple
 
 import tensorflow as tf
@@ -21,11 +22,11 @@ from glnet_tf.geometry.transform import (
     rotation_of,
     translation_of,
 )
-from glnet_tf.losses.objective import LossWeights, objectives
+from glnet_tf.losses.objective import FlowComparison, LossWeights, compare_by_flow, image_pyramid, objectives
 from glnet_tf.models.glnet import both_ways
-from glnet_tf.models.levels import with_levels
+from glnet_tf.models.levels import flow_levels, with_levels
 from glnet_tf.refinement.history import PATIENCE, History
-from glnet_tf.structures import LossReport, Predictions, Snippet, dimension, height_and_width, merge, split
+from glnet_tf.structures import SCALES, LossReport, Predictions, Snippet, dimension, height_and_width, merge, split
 
 # Adam's decay of the mean gradient and of its square. EPSILON, in units of the objective per pixel, is the size below
 # which a gradient counts as none: without it noise would move what the images say nothing about.
@@ -45,7 +46,7 @@ class Corrections(NamedTuple):
 
     Attributes:
       log_disparity: one [B, F, h, w, 1] map per stride: logarithm of the factor on inverse depth.
-      flow: one [B, P, h, w, 2] map per stride: what is added to the flow, pixels.
+      flow: one [B, P, h, w, 2] map per stride: what is added to the flow, pixels; none where it is held.
       motion: [B, F - 1, 6] of the pairs in the order of time: a rotation that follows (axis-angle, radians), and the
         change of the translation relative to its length.
       camera: [B, 3] one for all frames: logarithm of the factor on (fx, fy), and the shifts of (cx, cy) relative to the
@@ -81,9 +82,9 @@ class OutputState(NamedTuple):
     finite: tf.Tensor
 
 
-def start(initial: Predictions) -> OutputState:
+def start(initial: Predictions, held_flow: bool) -> OutputState:
     """Returns the state at the networks' outputs."""
-    count = tf.shape(initial.poses)[0]
+    count = dimension(initial.poses, 0)
 
     def blank(maps: tf.Tensor) -> tuple[tf.Tensor, ...]:
         frames, channels = maps.shape[1], maps.shape[-1]
@@ -92,7 +93,7 @@ def start(initial: Predictions) -> OutputState:
 
     zero = Corrections(
         log_disparity=blank(initial.disparities[0]),
-        flow=blank(initial.flows[0]),
+        flow=() if held_flow else blank(initial.flows[0]),
         motion=tf.zeros([count, initial.poses.shape[1] // 2, 6]),
         camera=tf.zeros([count, 3]),
     )
@@ -112,7 +113,7 @@ def start(initial: Predictions) -> OutputState:
 def corrected_predictions(initial: Predictions, corrections: Corrections) -> Predictions:
     """Returns the predictions that corrections make of the networks'; all levels follow from the finest."""
     disparity = initial.disparities[0] * tf.exp(_sum(corrections.log_disparity))
-    flow = initial.flows[0] + _sum(corrections.flow)
+    flow = initial.flows[0] + _sum(corrections.flow) if corrections.flow else initial.flows[0]
     motions = corrections.motion.shape[1]
     forward = initial.poses[:, :motions]
     length = tf.norm(translation_of(forward), axis=-1, keepdims=True)
@@ -128,16 +129,17 @@ def corrected_predictions(initial: Predictions, corrections: Corrections) -> Pre
     return with_levels(disparity, flow, both_ways(forward), intrinsics)
 
 
-def prior(initial: Predictions, refined: Predictions, corrections: Corrections) -> tf.Tensor:
+def prior(corrections: Corrections) -> tf.Tensor:
     """Returns |x - x0|^2, [B]: mean squares of the changes, in units of how far the networks are thought to be off."""
     rotation, translation = tf.split(corrections.motion, 2, axis=-1)
-    changes = (
-        tf.math.log(refined.disparities[0] / initial.disparities[0]) / UNCERTAIN_LOG_DEPTH,
-        (refined.flows[0] - initial.flows[0]) / UNCERTAIN_FLOW,
-        rotation / UNCERTAIN_ROTATION,
-        translation / UNCERTAIN_TRANSLATION,
-        corrections.camera / UNCERTAIN_CAMERA,
-    )
+    changes = [
+        _sum(corrections.log_disparity) * (1 / UNCERTAIN_LOG_DEPTH),
+        rotation * (1 / UNCERTAIN_ROTATION),
+        translation * (1 / UNCERTAIN_TRANSLATION),
+        corrections.camera * (1 / UNCERTAIN_CAMERA),
+    ]
+    if corrections.flow:
+        changes.append(_sum(corrections.flow) * (1 / UNCERTAIN_FLOW))
     return tf.add_n([tf.reduce_mean(tf.square(x), axis=list(range(1, len(x.shape)))) for x in changes])
 
 
@@ -157,21 +159,27 @@ def make_output_refinement(
       the history, and where all was finite, [B] bool: elsewhere the predictions are those given. Each member of the
       batch is refined, and stops, by itself.
     """
+    held_flow = not config.oft_flow_rate
     rates = Corrections(
         log_disparity=(config.oft_depth_rate,) * len(STRIDES),
-        flow=(config.oft_flow_rate,) * len(STRIDES),
+        flow=() if held_flow else (config.oft_flow_rate,) * len(STRIDES),
         motion=config.oft_pose_rate * tf.constant([1.0] * 3 + [TRANSLATION_PER_RADIAN] * 3),
         camera=config.oft_intrinsics_rate if free_intrinsics else 0.0,
     )
 
     def iteration(
-        snippet: Snippet, initial: Predictions, found: Evidence, state: OutputState, iterations: tf.Tensor
+        snippet: Snippet,
+        initial: Predictions,
+        found: Evidence,
+        by_flow: Sequence[FlowComparison | None],
+        state: OutputState,
+        iterations: tf.Tensor,
     ) -> tuple[OutputState, History]:
         with tf.GradientTape() as tape:
             tape.watch(state.corrections)
             refined = corrected_predictions(initial, state.corrections)
-            total, report = objectives(snippet, refined, weights, loss, found, planar=True)
-            held = total + config.prior * prior(initial, refined, state.corrections)
+            total, report = objectives(snippet, refined, weights, loss, found, planar=True, by_flow=by_flow)
+            held = total + config.prior * prior(state.corrections)
             pixels = tf.cast(dimension(snippet.images, 2) * dimension(snippet.images, 3), tf.float32)
             summed = tf.reduce_sum(held) * pixels
         gradients = tape.gradient(summed, state.corrections, unconnected_gradients=tf.UnconnectedGradients.ZERO)
@@ -221,11 +229,15 @@ def make_output_refinement(
             return (state.iteration <= iterations) & tf.reduce_any(state.running)
 
         def step(state: OutputState, arrays: History) -> tuple[OutputState, History]:
-            new, seen = iteration(snippet, initial, found, state, iterations)
+            new, seen = iteration(snippet, initial, found, by_flow, state, iterations)
             written = tf.nest.map_structure(lambda array, value: array.write(state.iteration, value), arrays, seen)
             return new, written
 
-        state, arrays = tf.while_loop(goes_on, step, (start(initial), arrays))
+        by_flow: list[FlowComparison | None] = [None] * SCALES
+        if held_flow:
+            flows = flow_levels(initial.flows[0])
+            by_flow = [compare_by_flow(x, *row) for x, *row in zip(image_pyramid(snippet.images), flows, range(SCALES))]
+        state, arrays = tf.while_loop(goes_on, step, (start(initial, held_flow), arrays))
         corrections = tf.nest.map_structure(lambda x: _choose(state.finite, x, tf.zeros_like(x)), state.best)
         history = tf.nest.map_structure(lambda array: array.stack(), arrays)
         return corrected_predictions(initial, corrections), history, state.finite

@@ -110,6 +110,7 @@ class Refiner:
       weights: of the objective's terms, if they are variables; None: those of `loss`, as constants.
       size: (h, w) at which DepthNet sees the frames, and of the results; None: that of its training.
       image_size: (H, W) of the snippets, at which flow is found; None: the same.
+      count: of the batches, which makes smaller graphs; None: any.
     """
 
     def __init__(
@@ -121,11 +122,12 @@ class Refiner:
         weights: LossWeights | None = None,
         size: Size | None = None,
         image_size: Size | None = None,
+        count: int | None = None,
     ):
         self.model, self.config = model, config
         self.size = size or model.image_size
         self.image_size = image_size or self.size
-        signature, given = snippet_signature(*self.size, frames), snippet_signature(*self.image_size, frames)
+        signature, given = (snippet_signature(*x, frames, count) for x in (self.size, self.image_size))
         weights = weights or loss_weights(loss, config.two_branch_weight)
         self.observe = tf.function(make_observe(model, self.size), input_signature=[given], autograph=False)
         self._pft = None
@@ -335,6 +337,6 @@ def moving_mask(images: tf.Tensor, predictions: Predictions) -> tf.Tensor:
       predictions: of them; the finest level is enough.
     """
     pairs = compare(images, predictions, 0)
-    disagreement = norm(pairs.flow_pixels - pairs.rigid.pixels)
-    moves = tf.cast(disagreement > MOTION_PIXELS + MOTION_SHARE * norm(pairs.flow), tf.float32)
-    return split(pairs.flow_visible * moves, predictions.flows[0].shape[1])
+    disagreement = norm(pairs.by_flow.pixels - pairs.rigid.pixels)
+    moves = tf.cast(disagreement > MOTION_PIXELS + MOTION_SHARE * norm(pairs.by_flow.flow), tf.float32)
+    return split(pairs.by_flow.visible * moves, predictions.flows[0].shape[1])

@@ -95,11 +95,11 @@ def explain(snippet: Snippet, predictions: Predictions) -> dict[str, np.ndarray]
     )
     pairs = compare(images, first, level=0)
     agreement = flow_agrees(pairs, level=0)
-    rigid_won = rigid_wins(pairs.rigid_distance, pairs.rigid.valid, pairs.flow_distance, pairs.flow_valid)
+    rigid_won = rigid_wins(pairs.rigid_distance, pairs.rigid.valid, pairs.by_flow.distance, pairs.by_flow.valid)
     pair = tf.nest.map_structure(lambda tensor: tensor[FORWARD].numpy(), pairs)
 
     frame = image_picture(images[0, 1].numpy())
-    flow, rigid_flow = pair.flow, _rigid_flow(pair)
+    flow, rigid_flow = pair.by_flow.flow, _rigid_flow(pair)
     scale = flow_scale(flow, rigid_flow)
     return {
         "frame": frame,
@@ -107,10 +107,10 @@ def explain(snippet: Snippet, predictions: Predictions) -> dict[str, np.ndarray]
         "rigid_flow": flow_picture(rigid_flow, scale),
         "flow": flow_picture(flow, scale),
         "rigid_warp": image_picture(pair.rigid_image * pair.rigid.valid),
-        "flow_warp": image_picture(pair.flow_image * pair.flow_valid),
+        "flow_warp": image_picture(pair.by_flow.image * pair.by_flow.valid),
         "rigid_visible": mask_picture(pair.rigid_visible[..., 0], frame),
-        "flow_visible": mask_picture(pair.flow_visible[..., 0], frame),
-        "branch": branch_picture(rigid_won[FORWARD, ..., 0].numpy(), pair.flow_valid[..., 0]),
+        "flow_visible": mask_picture(pair.by_flow.visible[..., 0], frame),
+        "branch": branch_picture(rigid_won[FORWARD, ..., 0].numpy(), pair.by_flow.valid[..., 0]),
         "agreement": mask_picture(agreement[FORWARD, ..., 0].numpy(), frame),
     }
 
@@ -125,7 +125,7 @@ def point_cloud(snippet: Snippet, predictions: Predictions) -> tuple[np.ndarray,
 
 def _rigid_flow(pair: Comparison) -> np.ndarray:
     """Returns p_rig - p, [h, w, 2], of one pair; NaN for points behind camera b, which have no projection."""
-    grid = pixel_grid(*pair.flow.shape[:2]).numpy()
+    grid = pixel_grid(*pair.by_flow.flow.shape[:2]).numpy()
     return np.where(pair.rigid.in_front > 0, pair.rigid.pixels - grid, np.nan)
 
 

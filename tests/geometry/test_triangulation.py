@@ -19,7 +19,7 @@ def scene():
 
 def test_the_flow_of_a_street_gives_its_depth_and_parallax(scene):
     pair = compare(scene.images, scene.truth, 0)
-    found = triangulate(pair.flow, pair.intrinsics, pair.poses)
+    found = triangulate(pair.by_flow.flow, pair.intrinsics, pair.poses)
     still = scene.static.numpy() > 0
     disparity = tf.gather(scene.truth.disparities[0], (0, 1, 1, 2), axis=1)[0].numpy()
     known = still & (np.abs(found.parallax) > 1)

@@ -36,15 +36,15 @@ def at_truth(scene: Scene) -> Comparison:
 
 def test_rigid_flow_is_the_true_flow_where_nothing_moves(scene):
     pair = at_truth(scene)
-    error = norm(pair.rigid.pixels - pair.flow_pixels) * scene.static
+    error = norm(pair.rigid.pixels - pair.by_flow.pixels) * scene.static
     assert np.max(error) < 5e-4
-    assert np.min(masked_mean(norm(pair.flow), scene.static)) > 2
+    assert np.min(masked_mean(norm(pair.by_flow.flow), scene.static)) > 2
 
 
 def test_moving_vehicles_have_another_flow(scene):
     """The static mask matters: the street does contain motion of its own."""
     pair = at_truth(scene)
-    assert np.max(norm(pair.rigid.pixels - pair.flow_pixels)[..., 0] * pair.flow_valid[..., 0]) > 1
+    assert np.max(norm(pair.rigid.pixels - pair.by_flow.pixels)[..., 0] * pair.by_flow.valid[..., 0]) > 1
 
 
 def test_structure_vanishes(scene):
@@ -57,28 +57,28 @@ def test_structure_vanishes(scene):
 def test_visibility_keeps_what_is_seen_and_drops_what_is_hidden(scene):
     pair = at_truth(scene)
     assert np.all(masked_mean(pair.rigid_visible, scene.smooth) == 1)
-    assert np.all(masked_mean(pair.flow_visible, scene.smooth) > 0.99)
+    assert np.all(masked_mean(pair.by_flow.visible, scene.smooth) > 0.99)
 
 
 @pytest.mark.parametrize(("distance", "limit"), [("algebraic", 3e-7), ("sampson", 1e-4)])
 def test_epipolar_vanishes(scene, distance, limit):
     pair = at_truth(scene)
-    loss = epipolar_loss(pixel_grid(*SIZE), pair.flow_pixels, pair.poses, pair.intrinsics, scene.static, distance)
+    loss = epipolar_loss(pixel_grid(*SIZE), pair.by_flow.pixels, pair.poses, pair.intrinsics, scene.static, distance)
     assert np.max(loss) < limit
 
 
 def test_forward_backward_is_second_order(scene):
     """Bilinear interpolation of a projective flow is not exact, but nearly."""
     pair = at_truth(scene)
-    assert np.max(consistency_loss(pair.flow, pair.returned_flow, scene.smooth)) < 0.005
+    assert np.max(consistency_loss(pair.by_flow.flow, pair.by_flow.returned, scene.smooth)) < 0.005
 
 
 def test_photometric_is_much_lower_than_without_motion(scene):
     pair = at_truth(scene)
     still = compare(scene.images, scene.truth._replace(flows=pooled(np.zeros((4, *SIZE, 2)), 1.0)), 0)
-    without = masked_mean(still.flow_distance, scene.smooth)
+    without = masked_mean(still.by_flow.distance, scene.smooth)
     assert np.all(masked_mean(pair.rigid_distance, scene.smooth) < 0.2 * without)
-    assert np.all(masked_mean(pair.flow_distance, scene.smooth) < 0.2 * without)
+    assert np.all(masked_mean(pair.by_flow.distance, scene.smooth) < 0.2 * without)
 
 
 def geometric_losses(scene: Scene, predictions: Predictions) -> dict[str, float]:
@@ -87,11 +87,11 @@ def geometric_losses(scene: Scene, predictions: Predictions) -> dict[str, float]
     grid, camera = pixel_grid(*SIZE), (pair.poses, pair.intrinsics)
     losses = {
         "structure": structure_loss(pair.rigid, pair.sampled_depth, scene.smooth * pair.rigid.valid),
-        "epipolar": epipolar_loss(grid, pair.flow_pixels, *camera, scene.static, "sampson"),
-        "algebraic": epipolar_loss(grid, pair.flow_pixels, *camera, scene.static, "algebraic"),
-        "consistency": consistency_loss(pair.flow, pair.returned_flow, scene.smooth * pair.flow_valid),
+        "epipolar": epipolar_loss(grid, pair.by_flow.pixels, *camera, scene.static, "sampson"),
+        "algebraic": epipolar_loss(grid, pair.by_flow.pixels, *camera, scene.static, "algebraic"),
+        "consistency": consistency_loss(pair.by_flow.flow, pair.by_flow.returned, scene.smooth * pair.by_flow.valid),
         "rigid photometric": masked_mean(pair.rigid_distance, scene.smooth * pair.rigid.valid),
-        "flow photometric": masked_mean(pair.flow_distance, scene.smooth * pair.flow_valid),
+        "flow photometric": masked_mean(pair.by_flow.distance, scene.smooth * pair.by_flow.valid),
     }
     return {name: float(tf.reduce_mean(loss)) for name, loss in losses.items()}
 

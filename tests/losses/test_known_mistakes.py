@@ -86,9 +86,9 @@ def test_2_the_warp_samples_frame_b_and_compares_with_frame_a():
     images, made = shifting_snippet()
     pair = compare(images, made, 0)
     inner = (slice(None), slice(2, -2), slice(4, -4))
-    assert np.max(pair.flow_distance[inner]) < 1e-6 and np.max(pair.rigid_distance[inner]) < 1e-6
+    assert np.max(pair.by_flow.distance[inner]) < 1e-6 and np.max(pair.rigid_distance[inner]) < 1e-6
     for k, (a, b) in enumerate(PAIRS):
-        from_a, _ = warp(images[:, a], pair.flow_pixels[k : k + 1])
+        from_a, _ = warp(images[:, a], pair.by_flow.pixels[k : k + 1])
         mistake = photometric_distance(moments(images[:, b]), moments(from_a), 0.85)
         assert np.mean(mistake[inner]) > 0.2
 
@@ -157,8 +157,8 @@ def test_5_in_the_comparison_of_a_snippet_too():
     # Frame 1's flow to frame 2 is (2, 0); frame 2's flow back is (-2, 0) only right of column 40.
     flow[0, 3, :, :41] = [50.0, 50.0]
     pair = compare(images, made._replace(flows=(tf.constant(flow),)), 0)
-    np.testing.assert_allclose(pair.returned_flow[1, 5, 39:60], np.tile([-2.0, 0.0], (21, 1)))
-    np.testing.assert_allclose(pair.returned_flow[1, 5, :39], np.tile([50.0, 50.0], (39, 1)))
+    np.testing.assert_allclose(pair.by_flow.returned[1, 5, 39:60], np.tile([-2.0, 0.0], (21, 1)))
+    np.testing.assert_allclose(pair.by_flow.returned[1, 5, :39], np.tile([50.0, 50.0], (39, 1)))
 
 
 @pytest.mark.parametrize("level", [1, 2, 3])
@@ -190,7 +190,7 @@ def test_6_the_objective_uses_the_intrinsics_of_each_level():
     )
     pair = compare(images[:, :, ::2, ::2], coarse, 1)
     np.testing.assert_allclose(pair.intrinsics, tf.repeat(pyramid_intrinsics(K, 1), 4, axis=0))
-    np.testing.assert_allclose(pair.rigid.pixels, pair.flow_pixels, atol=1e-9)
+    np.testing.assert_allclose(pair.rigid.pixels, pair.by_flow.pixels, atol=1e-9)
 
 
 def test_6_epipolar_residuals_need_k_in_pixels():

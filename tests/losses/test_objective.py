@@ -90,11 +90,11 @@ def test_every_pair_compares_frame_a_with_frame_b_and_the_flow_from_b_back_to_a(
     colours, depths = [0.1, 0.5, 0.8], [2, 4, 8]
     for k, (a, b) in enumerate(PAIRS):
         np.testing.assert_allclose(pair.rigid_image[k], colours[b], atol=1e-6)
-        np.testing.assert_allclose(pair.flow_image[k], colours[b], atol=1e-6)
+        np.testing.assert_allclose(pair.by_flow.image[k], colours[b], atol=1e-6)
         np.testing.assert_allclose(pair.rigid.planes[k, 2], depths[a], rtol=1e-6)
         np.testing.assert_allclose(pair.sampled_depth[k], depths[b], rtol=1e-6)
-        np.testing.assert_array_equal(pair.flow[k, 0, 0], [k + 1, 0])
-        np.testing.assert_array_equal(pair.returned_flow[k, 0, 0], [REVERSE[k] + 1, 0])
+        np.testing.assert_array_equal(pair.by_flow.flow[k, 0, 0], [k + 1, 0])
+        np.testing.assert_array_equal(pair.by_flow.returned[k, 0, 0], [REVERSE[k] + 1, 0])
         assert PAIRS[REVERSE[k]] == (b, a)
     # A point that is farther than what the other frame sees there is hidden.
     np.testing.assert_array_equal(pair.rigid_visible[:, 5, 5, 0], [depths[a] <= depths[b] for a, b in PAIRS])
@@ -120,11 +120,11 @@ def test_true_flow_and_true_motion_explain_a_moving_texture():
     made = made._replace(flows=(shift_flow(2), *made.flows[1:]))
     pair = compare(images, made, 0)
     inner = (slice(None), slice(None), slice(4, -4))
-    np.testing.assert_allclose(pair.flow_distance[inner], 0, atol=1e-4)
+    np.testing.assert_allclose(pair.by_flow.distance[inner], 0, atol=1e-4)
     np.testing.assert_allclose(pair.rigid_distance[inner], 0, atol=1e-3)
-    np.testing.assert_allclose(pair.returned_flow, -pair.flow, atol=1e-5)
+    np.testing.assert_allclose(pair.by_flow.returned, -pair.by_flow.flow, atol=1e-5)
     opposite = compare(images, made._replace(flows=(shift_flow(-2), *made.flows[1:])), 0)
-    assert np.mean(opposite.flow_distance[inner]) > 0.2
+    assert np.mean(opposite.by_flow.distance[inner]) > 0.2
 
 
 def test_objective_is_the_weighted_sum_of_its_terms():

@@ -116,7 +116,7 @@ def test_it_vanishes_at_the_truth_of_a_street_and_rises_with_every_error():
 
     def loss(predictions):
         pair = compare(scene.images, predictions, 0)
-        found = triangulate(pair.flow, pair.intrinsics, pair.poses)
+        found = triangulate(pair.by_flow.flow, pair.intrinsics, pair.poses)
         disparity = tf.gather(predictions.disparities[0], (0, 1, 1, 2), axis=1)[0]
         return float(tf.reduce_mean(triangulation_loss(disparity, target_pyramid(found, scene.static, frames)[0])))
 

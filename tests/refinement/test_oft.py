@@ -17,7 +17,7 @@ from glnet_tf.losses.objective import loss_weights
 from glnet_tf.models.levels import evidence_signature, finest, finest_signature
 from glnet_tf.models.observation import frame_evidence
 from glnet_tf.refinement.history import PATIENCE, History
-from glnet_tf.refinement.oft import corrected_predictions, make_output_refinement, prior, start
+from glnet_tf.refinement.oft import make_output_refinement, prior, start
 from glnet_tf.structures import Predictions, Snippet, merge, snippet_signature, split
 
 SIZE = (64, 224)
@@ -123,7 +123,7 @@ def test_the_prior_holds_the_outputs(scenes, refined):
 
 def test_the_prior_counts_every_change_in_its_unit(scenes):
     initial = scenes[0].truth
-    nothing = start(initial).corrections
+    nothing = start(initial, held_flow=False).corrections
     changes = {
         "motion": tf.constant([0.002, 0, 0, 0, 0.03, 0])[tf.newaxis, tf.newaxis] * tf.ones([1, 2, 1]),
         "camera": tf.constant([[0.05, 0.05, 0.0]]),
@@ -132,7 +132,7 @@ def test_the_prior_counts_every_change_in_its_unit(scenes):
     }
     for name, expected in {"motion": 2 / 3, "camera": 2 / 3, "log_disparity": 1, "flow": 1}.items():
         corrections = nothing._replace(**{name: changes[name]})
-        found = prior(initial, corrected_predictions(initial, corrections), corrections)
+        found = prior(corrections)
         np.testing.assert_allclose(found, [expected], rtol=1e-3)
 
 
