@@ -20,7 +20,7 @@ from glnet_tf.models.camera_net import (
 )
 from glnet_tf.models.depth_net import DepthNet
 from glnet_tf.models.flow.flow_net import FLOW_NETS
-from glnet_tf.structures import FRAMES, Predictions, Snippet, dimension, height_and_width, merge, split
+from glnet_tf.structures import Predictions, Snippet, dimension, height_and_width, merge, split
 
 # (H, W) of images that are large enough for every layer.
 SMALL = (64, 64)
@@ -93,14 +93,10 @@ class GLNet(tf.keras.Model):
 
         Their shapes do not depend on the size of the images.
         """
-        blank = Snippet(
-            images=tf.zeros([1, FRAMES, *SMALL, 3]),
-            intrinsics=tf.eye(3, batch_shape=[1]),
-            camera=tf.zeros([1], tf.int32),
-            index=tf.zeros([1], tf.int64),
-            mirrored=tf.zeros([1], tf.bool),
-        )
-        self(blank)
+        images = tf.zeros([1, 2, *SMALL, 3])
+        self.depth_net(images[:, 0])
+        flows = self.flow_net(images, forward_only=True)
+        self.camera_net(merge(self._seen_by_camera(images, flows[0])))
 
     def variable_groups(self, rates: Sequence[float]) -> list[list[tf.Variable]]:
         """Returns the variables of DepthNet, FlowNet, CameraNet, and of the learned K; none where the rate is 0."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import trimesh
 
 from glnet_tf.files import write_bytes
 from glnet_tf.structures import FramePrediction
@@ -62,5 +61,7 @@ class PointCloud:
         Raises:
           DataError: it cannot be written.
         """
+        import trimesh  # half a second, which the first frame need not wait for
+
         points, colours = self.arrays()
         write_bytes(file, trimesh.PointCloud(points, colours).export(file_type="ply"))
