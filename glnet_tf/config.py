@@ -243,7 +243,7 @@ class TrainingConfig(Checked):
     mixed_precision: bool = setting(
         False, "networks in half precision, geometry and losses in single precision, with loss scaling; for GPUs"
     )
-    xla: bool = setting(False, "let XLA compile what it can of the graphs; for GPUs")
+    xla: bool = setting(False, "let XLA make few large kernels of losses and variational flow; for GPUs")
     weights: str = setting(
         "kitti-lite",
         "what the networks of a new run start from: street-lite or kitti-lite, which ship, a file of tools/export.py "

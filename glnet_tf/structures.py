@@ -66,9 +66,7 @@ class Snippet(NamedTuple):
     mirrored: tf.Tensor
 
 
-def snippet_signature(
-    height: int | None, width: int | None, frames: int = FRAMES, count: int | None = None
-) -> Snippet:
+def snippet_signature(height: int | None, width: int | None, frames: int = FRAMES, count: int | None = None) -> Snippet:
     """Returns the shapes of a batch of `count` snippets; None: of any number, height or width.
 
     What is known makes graphs smaller: the shapes of everything in them are then numbers, not operations.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from typing import Any
 
@@ -47,9 +48,8 @@ def main() -> int:
     if not flags.FLAGS.run_dir:
         raise ConfigError("--run_dir is missing: expected the folder that the run is to fill")
     # TensorFlow takes seconds to import: only once the flags are known to be right.
-    import tensorflow as tf
-
     from glnet_tf.data.sources import open_source
+    from glnet_tf.geometry.fast_ops import compiling
     from glnet_tf.training.depth_trainer import DepthTrainer
     from glnet_tf.training.distribution import joined
     from glnet_tf.training.trainer import Trainer
@@ -58,9 +58,7 @@ def main() -> int:
     if weights:
         adopt(architecture_of_weights(weights))
     data, model, loss, training = configurations()
-    if training.xla:
-        tf.config.optimizer.set_jit("autoclustering")
-    with joined(training.distribute) as distribution:
+    with joined(training.distribute) as distribution, compiling() if training.xla else contextlib.nullcontext():
         source = open_source(data, "train")
         validation = None
         if data.street.validation_streets:

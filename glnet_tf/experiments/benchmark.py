@@ -164,7 +164,7 @@ def kernels_of(model: GLNet, snippet: Snippet) -> Run:
     images = image_pyramid(snippet.images)
 
     def run() -> tuple[Any, tf.Tensor]:
-        corrections = start(initial, held_flow=False).corrections
+        corrections = start(initial, free_flow=True).corrections
         with tf.GradientTape() as tape:
             tape.watch(corrections)
             predictions = corrected_predictions(initial, corrections)

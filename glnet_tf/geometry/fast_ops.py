@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from contextvars import ContextVar
-from typing import Callable
+from typing import Callable, TypeVar
 
 import tensorflow as tf
 
@@ -20,8 +20,11 @@ from glnet_tf.structures import dimension, height_and_width
 C1 = 0.01**2
 C2 = 0.03**2
 COMPLEX = {tf.float32: tf.complex64, tf.float64: tf.complex128}
-# Belongs to the thread that traces, so that an export leaves the graphs of others alone.
+# Both belong to the thread that traces, so that an export leaves the graphs of others alone.
 _plain_only = ContextVar("plain_only", default=False)
+_compiling = ContextVar("compiling", default=False)
+
+Result = TypeVar("Result")
 
 
 @contextlib.contextmanager
@@ -37,6 +40,27 @@ def plain_operators() -> Iterator[None]:
 def only_plain() -> bool:
     """Whether operators are wanted that every device and compiler has, not the fastest on a CPU."""
     return _plain_only.get() or bool(tf.config.list_logical_devices("GPU"))
+
+
+@contextlib.contextmanager
+def compiling() -> Iterator[None]:
+    """Within it, XLA compiles the pieces of every graph that `compiled` marks."""
+    token = _compiling.set(True)
+    try:
+        yield
+    finally:
+        _compiling.reset(token)
+
+
+def compiled(piece: Callable[[], Result]) -> Result:
+    """Returns piece(), tensors of known shapes, which XLA makes by a few large kernels where that is wanted.
+
+    That is for GPUs, whose time goes into the starting of small kernels; on a CPU it takes twice as long.
+    """
+    if not _compiling.get():
+        return piece()
+    with plain_operators():
+        return tf.function(piece, jit_compile=True, autograph=False)()
 
 
 def repeated(step: Callable, start: tuple[tf.Tensor, ...], times: int) -> tuple[tf.Tensor, ...]:
@@ -115,6 +139,21 @@ def window_mean(image: tf.Tensor, size: int = 3) -> tf.Tensor:
     height, width = height_and_width(image)
     rows = _window_sum(tf.reshape(image, [-1, height, width * channels]), size, channels)
     return tf.reshape(rows * (1 / size**2), [-1, height - size + 1, width - size + 1, channels])
+
+
+def solve_positive(matrix: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
+    """Returns x, [B, n], of M x = r for positive definite matrices M, [B, n, n], of a few rows, and r, [B, n].
+
+    Gauss and Jordan's elimination, which needs no pivots there; TensorFlow's own solver asks the host about each.
+    """
+    size = matrix.shape[-1]
+    system = tf.concat([matrix, right[..., tf.newaxis]], axis=-1)
+    for row in range(size):
+        solved = system[:, row] * tf.math.reciprocal(system[:, row, row, tf.newaxis])
+        system -= (system[:, :, row] - tf.one_hot(row, size, dtype=matrix.dtype))[..., tf.newaxis] * solved[
+            :, tf.newaxis
+        ]
+    return system[..., -1]
 
 
 def surroundings_mean(maps: tf.Tensor, size: int) -> tf.Tensor:

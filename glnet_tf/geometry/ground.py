@@ -8,7 +8,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from glnet_tf.geometry.camera import inverse_intrinsics, pixel_grid
-from glnet_tf.geometry.fast_ops import repeated
+from glnet_tf.geometry.fast_ops import repeated, solve_positive
 from glnet_tf.structures import dimension, height_and_width
 
 # Where a camera that looks ahead sees the ground: below the principal point by this share of the height, and at the
@@ -89,7 +89,7 @@ def fit_ground(disparity: tf.Tensor, weight: tf.Tensor, intrinsics: tf.Tensor) -
     def improved(share: tf.Tensor, tolerance: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         matrix = tf.reshape(tf.matmul(share, products), [-1, 3, 3])
         matrix += (1e-6 * tf.linalg.trace(matrix)[:, tf.newaxis, tf.newaxis] + 1e-12) * tf.eye(3)
-        solution = tf.linalg.solve(matrix, tf.matmul(share * value, place)[..., tf.newaxis])[..., 0]
+        solution = solve_positive(matrix, tf.matmul(share * value, place))
         error, unit = error_and_unit(solution)
         share = given / tf.square((1 + tf.square(error / tolerance)) * unit)
         return share, tf.maximum(NARROWER * tolerance, LAST_TOLERANCE), solution

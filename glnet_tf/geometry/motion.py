@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from glnet_tf.geometry.camera import focal_and_principal_point, pixel_grid
-from glnet_tf.geometry.fast_ops import repeated
+from glnet_tf.geometry.fast_ops import repeated, solve_positive
 from glnet_tf.geometry.sampling import warp
 from glnet_tf.geometry.transform import (
     pose_from_rotation_translation,
@@ -151,12 +151,12 @@ def _improved(pose: tf.Tensor, matches: Matches) -> tf.Tensor:
     scale = tf.maximum(_median(tf.abs(residual), matches.weight), MIN_NOISE)[:, tf.newaxis]
     weight = matches.weight / tf.square(1 + tf.square(residual / scale))
     products = tf.matmul(rows, rows * weight[:, tf.newaxis], transpose_b=True)
-    normal, right = products[:, 1:, 1:], products[:, 1:, :1]
+    normal, right = products[:, 1:, 1:], products[:, 1:, 0]
     translation = translation_of(pose)
     trace = tf.linalg.trace(normal)[:, tf.newaxis, tf.newaxis] + 1e-12
     along = tf.pad(translation, [[0, 0], [3, 0]])
     normal += trace * (along[:, tf.newaxis] * along[..., tf.newaxis] + DAMPING * tf.eye(6))
-    change = -tf.linalg.solve(normal, right)[..., 0]
+    change = -solve_positive(normal, right)
     return pose_from_rotation_translation(
         tf.matmul(rotation_from_axis_angle(change[:, :3]), rotation_of(pose)),
         tf.math.l2_normalize(translation + change[:, 3:], axis=-1),

@@ -47,18 +47,20 @@ def triangulate(flow: tf.Tensor, intrinsics: tf.Tensor, pose: tf.Tensor) -> Tria
     def of_images(values: tf.Tensor) -> tf.Tensor:
         return values[:, tf.newaxis, tf.newaxis]
 
-    # p_b is the image of R r_a + rho t: (R r_a)_xy + rho t_xy = r_b ((R r_a)_z + rho t_z), in pixels. Along x, then y.
+    # p_b is the image of R r_a + rho t: (R r_a)_xy + rho t_xy = r_b ((R r_a)_z + rho t_z); in pixels, along x and y.
     directions, offsets = [], []
     for axis, pixels in enumerate(separated(grid + flow)):
-        f = of_images(focal[:, axis])
-        in_focal_lengths = pixels - of_images(principal_point[:, axis])
-        directions.append(of_images(focal[:, axis] * translation[:, axis]) - in_focal_lengths * of_images(translation[:, 2]))
-        offsets.append(in_focal_lengths * turned[:, 2] - f * turned[:, axis])
+        f, c, t, t_z = map(
+            of_images, (focal[:, axis], principal_point[:, axis], translation[:, axis], translation[:, 2])
+        )
+        directions.append(f * t - (pixels - c) * t_z)
+        offsets.append((pixels - c) * turned[:, 2] - f * turned[:, axis])
     slope = _length(*directions)
     along = [tf.math.divide_no_nan(direction, slope) for direction in directions]
     parallax = along[0] * offsets[0] + along[1] * offsets[1]
     misfit = _length(*(offset - unit * parallax for offset, unit in zip(offsets, along)))
-    return Triangulation(*(x[..., tf.newaxis] for x in (parallax, slope, misfit)), along=joined(*along))
+    parallax, slope, misfit = (x[..., tf.newaxis] for x in (parallax, slope, misfit))
+    return Triangulation(parallax, slope, misfit, joined(*along))
 
 
 def _length(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:

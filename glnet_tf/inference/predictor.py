@@ -108,9 +108,7 @@ class Predictor:
         """Returns (h, w) at which DepthNet sees images of cameras of these shapes, see models.sizes."""
         return depth_size(self.model.image_size, shapes)
 
-    def refiner(
-        self, frames: int, size: Size, count: int | None = None, own_intrinsics: bool = False
-    ) -> Refiner:
+    def refiner(self, frames: int, size: Size, count: int | None = None, own_intrinsics: bool = False) -> Refiner:
         """Returns the refiner of windows, made once.
 
         Args:
@@ -125,7 +123,9 @@ class Predictor:
                 self.refinement if own_intrinsics else dataclasses.replace(self.refinement, oft_intrinsics_rate=0.0)
             )
             large = flow_size(size, config.flow_scale)
-            self._refiners[key] = Refiner(self.model, self.loss, config, frames, None, size, large, count)
+            self._refiners[key] = Refiner(
+                self.model, self.loss, config, frames, size=size, image_size=large, count=count
+            )
         return self._refiners[key]
 
     def _fitted_all(self, images: Iterable[np.ndarray]) -> Iterator[_Frame]:

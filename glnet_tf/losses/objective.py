@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Callable, NamedTuple
 
 import tensorflow as tf
@@ -13,6 +14,7 @@ import tensorflow as tf
 from glnet_tf.config import LossConfig
 from glnet_tf.geometry.camera import pixel_grid, pyramid_intrinsics
 from glnet_tf.geometry.evidence import Evidence
+from glnet_tf.geometry.fast_ops import compiled
 from glnet_tf.geometry.rigid import RigidCorrespondence, rigid_correspondence
 from glnet_tf.geometry.sampling import pyramid, warp
 from glnet_tf.geometry.triangulation import triangulate
@@ -291,8 +293,11 @@ def objectives(
       by_flow: of every level, see compare.
     """
     target = triangulation_targets(snippet.images, predictions) if config.triangulation else [None] * SCALES
+    two_branch = tf.convert_to_tensor(weights.two_branch)
     levels = [
-        level_terms(images, predictions, level, weights.two_branch, config, target[level], planar, by_flow[level])
+        compiled(
+            partial(level_terms, images, predictions, level, two_branch, config, target[level], planar, by_flow[level])
+        )
         for level, images in enumerate(image_pyramid(snippet.images))
     ]
     report = LossReport(*(tf.add_n(list(term)) * (1 / SCALES) for term in zip(*levels)))

@@ -82,7 +82,7 @@ class OutputState(NamedTuple):
     finite: tf.Tensor
 
 
-def start(initial: Predictions, held_flow: bool) -> OutputState:
+def start(initial: Predictions, free_flow: bool) -> OutputState:
     """Returns the state at the networks' outputs."""
     count = dimension(initial.poses, 0)
 
@@ -93,7 +93,7 @@ def start(initial: Predictions, held_flow: bool) -> OutputState:
 
     zero = Corrections(
         log_disparity=blank(initial.disparities[0]),
-        flow=() if held_flow else blank(initial.flows[0]),
+        flow=blank(initial.flows[0]) if free_flow else (),
         motion=tf.zeros([count, initial.poses.shape[1] // 2, 6]),
         camera=tf.zeros([count, 3]),
     )
@@ -159,10 +159,10 @@ def make_output_refinement(
       the history, and where all was finite, [B] bool: elsewhere the predictions are those given. Each member of the
       batch is refined, and stops, by itself.
     """
-    held_flow = not config.oft_flow_rate
+    free_flow = config.oft_flow_rate > 0
     rates = Corrections(
         log_disparity=(config.oft_depth_rate,) * len(STRIDES),
-        flow=() if held_flow else (config.oft_flow_rate,) * len(STRIDES),
+        flow=(config.oft_flow_rate,) * len(STRIDES) if free_flow else (),
         motion=config.oft_pose_rate * tf.constant([1.0] * 3 + [TRANSLATION_PER_RADIAN] * 3),
         camera=config.oft_intrinsics_rate if free_intrinsics else 0.0,
     )
@@ -234,10 +234,10 @@ def make_output_refinement(
             return new, written
 
         by_flow: list[FlowComparison | None] = [None] * SCALES
-        if held_flow:
+        if not free_flow:
             flows = flow_levels(initial.flows[0])
             by_flow = [compare_by_flow(x, *row) for x, *row in zip(image_pyramid(snippet.images), flows, range(SCALES))]
-        state, arrays = tf.while_loop(goes_on, step, (start(initial, held_flow), arrays))
+        state, arrays = tf.while_loop(goes_on, step, (start(initial, free_flow), arrays))
         corrections = tf.nest.map_structure(lambda x: _choose(state.finite, x, tf.zeros_like(x)), state.best)
         history = tf.nest.map_structure(lambda array: array.stack(), arrays)
         return corrected_predictions(initial, corrections), history, state.finite

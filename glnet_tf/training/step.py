@@ -1,4 +1,4 @@
-"""The steps of training, compiled once for batches of any size."""
+"""The steps of training, compiled once for batches of the signature's size."""
 
 from __future__ import annotations
 

@@ -104,7 +104,8 @@ class Trainer:
         tf.keras.utils.set_random_seed(training.seed)
         # Variables, so that a change of weight never traces the step again.
         weights = loss_weights(loss, two_branch=1.0, made=partial(tf.Variable, trainable=False))
-        signature = snippet_signature(data.image_height, data.image_width)
+        size = data.image_height, data.image_width
+        signature = snippet_signature(*size, count=data.batch_size // self._share.workers)
         with self._distribution.scope():
             with layer_precision(training.mixed_precision):
                 self.model = self.architecture.build()
@@ -127,7 +128,7 @@ class Trainer:
                 self._virtual_step = make_virtual_step(
                     self.model, virtual, training, signature, self._distribution, scale
                 )
-        self.predict = make_predict(self.model, signature)
+        self.predict = make_predict(self.model, snippet_signature(*size))
         self._score = make_objective(weights, loss)
 
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False)

@@ -43,7 +43,7 @@ class Fixed:
 
     windows: list[list[int]] = []
 
-    def __init__(self, model, loss, config, frames=3, size=None, image_size=None):
+    def __init__(self, model, loss, config, frames=3, size=None, image_size=None, count=None):
         self.config, self.frames, self.size = config, frames, size
 
     def __call__(self, snippet: Snippet) -> Refined:

@@ -59,7 +59,7 @@ class Fixed:
 
     calls = 0
 
-    def __init__(self, model, loss, config, frames=3, size=None, image_size=None):
+    def __init__(self, model, loss, config, frames=3, size=None, image_size=None, count=None):
         self.model, self.config, self.frames, self.size = model, config, frames, size
         Fixed.calls = 0
 

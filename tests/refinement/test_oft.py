@@ -123,7 +123,7 @@ def test_the_prior_holds_the_outputs(scenes, refined):
 
 def test_the_prior_counts_every_change_in_its_unit(scenes):
     initial = scenes[0].truth
-    nothing = start(initial, held_flow=False).corrections
+    nothing = start(initial, free_flow=True).corrections
     changes = {
         "motion": tf.constant([0.002, 0, 0, 0, 0.03, 0])[tf.newaxis, tf.newaxis] * tf.ones([1, 2, 1]),
         "camera": tf.constant([[0.05, 0.05, 0.0]]),

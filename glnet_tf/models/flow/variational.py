@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import tensorflow as tf
 
 from glnet_tf.geometry.camera import pixel_grid
-from glnet_tf.geometry.fast_ops import joined, repeated, separated, window_mean
+from glnet_tf.geometry.fast_ops import compiled, joined, repeated, separated, window_mean
 from glnet_tf.geometry.sampling import warp
 from glnet_tf.structures import height_and_width
 
@@ -52,7 +54,7 @@ def refined_flow(flow: tf.Tensor, first: tf.Tensor, second: tf.Tensor, edges: tf
     gradient = _gradient(first[..., 0])
 
     def linearised(at: tf.Tensor) -> tuple[tf.Tensor]:
-        return (_minimise(at, first, second, grid + at, gradient, coupling),)
+        return (compiled(partial(_minimise, at, first, second, grid + at, gradient, coupling)),)
 
     (refined,) = repeated(linearised, (tf.stop_gradient(flow),), LINEARISATIONS)
     return flow + tf.stop_gradient(refined - flow)
