@@ -19,15 +19,15 @@ from glnet_tf.config import DataConfig, LossConfig, ModelConfig
 from glnet_tf.files import read_json, write_json
 
 define(DataConfig, LossConfig, ModelConfig)
-PARTS = ("step", "losses", "scaling", "inference", "refinement", "pipeline")
-ENCODERS = ("resnet18", "efficientnet_lite0")
+PARTS = ("step", "first", "losses", "scaling", "inference", "refinement", "pipeline")
+PAPER = ["--encoder=resnet18", "--flow_net=stacked", "--camera_net=regressed"]
 flags.DEFINE_enum(
     "what",
     "all",
     ("all", *PARTS),
-    "step: training step, networks, losses; losses: each by itself; scaling: steps of several sizes; inference: "
-    "networks per image; refinement: iterations of PFT and OFT; pipeline: snippets per second; all: each in a process "
-    "of its own",
+    "step: training steps, networks, losses; first: seconds until first results; losses: each by itself; scaling: "
+    "steps of several sizes; inference: networks per image; refinement: iterations of PFT and OFT; pipeline: snippets "
+    "per second; all: each in a process of its own",
 )
 flags.DEFINE_string("output", "", "JSON file for the figures; empty: only print")
 flags.DEFINE_integer("repeats", 5, "measurements, of which the median counts", lower_bound=1)
@@ -63,8 +63,11 @@ def measured(what: str) -> dict[str, Any]:
         ratios = {
             "step_over_networks": seconds["step"] / networks,
             "losses_over_networks": seconds["losses"] / networks,
+            "depth_step_over_network": seconds["depth_step"] / seconds["depth_network"],
         }
         return {"seconds": seconds, "ratios": ratios}
+    if what == "first":
+        return benchmark.first_times(model, data, loss)
     if what == "losses":
         return {"seconds": benchmark.loss_times(model, data, loss, repeats)}
     if what == "scaling":
@@ -77,6 +80,7 @@ def measured(what: str) -> dict[str, Any]:
         ratios = {
             "pft_over_oft": seconds["pft_iteration"] / oft,
             "oft_over_kernels": oft / seconds["oft_kernels"],
+            "oft_over_kernels_of_both": oft / seconds["kernels_of_both"],
             "oft_over_bytes": oft / seconds["oft_bytes"],
         }
         return {"seconds": seconds, "ratios": ratios}
@@ -85,7 +89,7 @@ def measured(what: str) -> dict[str, Any]:
 
 
 def all_parts() -> dict[str, Any]:
-    """Returns the figures of every part, each measured in a process of its own; the ratios are those of resnet18.
+    """Returns the figures of every part, each measured in a process of its own; *_paper: of the paper's networks.
 
     They are kept as they come; parts that the output holds already, of the same settings, are not measured again.
     """
@@ -99,10 +103,9 @@ def all_parts() -> dict[str, Any]:
         found = read_json(output, "figures of this tool", {"ratios": dict})
         if found.get("data") == figures["data"]:
             figures = found
-    jobs = [(f"step_{encoder}", "step", [f"--encoder={encoder}"]) for encoder in ENCODERS]
-    jobs += [(f"inference_{encoder}", "inference", [f"--encoder={encoder}"]) for encoder in ENCODERS]
-    jobs += [("losses", "losses", ["--encoder=efficientnet_lite0"])]
-    jobs += [("scaling", "scaling", ["--encoder=efficientnet_lite0"]), ("refinement", "refinement", ["--batch_size=1"])]
+    jobs: list[tuple[str, str, list[str]]] = [(what, what, []) for what in ("step", "first", "inference", "losses")]
+    jobs += [(f"{what}_paper", what, PAPER) for what in ("step", "inference")]
+    jobs += [("scaling", "scaling", []), ("refinement", "refinement", ["--batch_size=1"])]
     if flags.FLAGS.data_dir:
         jobs += [("pipeline", "pipeline", [])]
     for name, what, arguments in jobs:
@@ -111,9 +114,7 @@ def all_parts() -> dict[str, Any]:
         print(f"measuring {name}", file=sys.stderr)
         figures[name] = in_a_process(what, arguments)
         for ratio, value in figures[name].get("ratios", {}).items():
-            figures["ratios"].setdefault(ratio, value)
-            if name.startswith("step_"):
-                figures["ratios"][f"{ratio}_{name.removeprefix('step_')}"] = value
+            figures["ratios"][f"{ratio}_paper" if name.endswith("_paper") else ratio] = value
         keep(figures)
     return figures
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from typing import Any
 
@@ -49,7 +48,6 @@ def main() -> int:
         raise ConfigError("--run_dir is missing: expected the folder that the run is to fill")
     # TensorFlow takes seconds to import: only once the flags are known to be right.
     from glnet_tf.data.sources import open_source
-    from glnet_tf.geometry.fast_ops import compiling
     from glnet_tf.training.depth_trainer import DepthTrainer
     from glnet_tf.training.distribution import joined
     from glnet_tf.training.trainer import Trainer
@@ -58,7 +56,7 @@ def main() -> int:
     if weights:
         adopt(architecture_of_weights(weights))
     data, model, loss, training = configurations()
-    with joined(training.distribute) as distribution, compiling() if training.xla else contextlib.nullcontext():
+    with joined(training.distribute) as distribution:
         source = open_source(data, "train")
         validation = None
         if data.street.validation_streets:

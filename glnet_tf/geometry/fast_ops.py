@@ -43,9 +43,9 @@ def only_plain() -> bool:
 
 
 @contextlib.contextmanager
-def compiling() -> Iterator[None]:
-    """Within it, XLA compiles the pieces of every graph that `compiled` marks."""
-    token = _compiling.set(True)
+def compiling(wanted: bool) -> Iterator[None]:
+    """Within it, XLA compiles the pieces of every graph that `compiled` marks, if that is wanted."""
+    token = _compiling.set(wanted)
     try:
         yield
     finally:

@@ -8,6 +8,7 @@ from typing import Callable, NamedTuple
 import tensorflow as tf
 
 from glnet_tf.config import LossConfig, TrainingConfig
+from glnet_tf.geometry.fast_ops import compiling
 from glnet_tf.losses.objective import LossWeights, objective
 from glnet_tf.losses.reduction import norm
 from glnet_tf.losses.virtual_motion import virtual_motion_loss, virtual_pairs
@@ -70,7 +71,7 @@ def make_train_step(
 
     def of_replica(snippet: Snippet) -> StepResult:
         # Of what is held no gradient is traced.
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
+        with compiling(training.xla), tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
             predictions = model(snippet, training=True)
             total, report = objective(snippet, predictions, weights, loss)
@@ -109,7 +110,7 @@ def make_virtual_step(
         # A DepthNet that nobody has trained knows no scenes.
         disparity = model.depth_net(images)[0] if training.weights else None
         pairs = virtual_pairs(images, seed, disparity)
-        with tf.GradientTape() as tape:
+        with compiling(training.xla), tf.GradientTape() as tape:
             flows = model.flow_net(pairs.images, training=True, forward_only=True)
             loss = virtual_motion_loss(flows, pairs)
             scaled = loss if scale is None else loss * scale.scale
