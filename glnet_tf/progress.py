@@ -14,6 +14,9 @@ from tqdm import tqdm
 
 from glnet_tf.errors import ConfigError
 
+# What a bar says in the seconds in which nothing seems to happen.
+COMPILING = "compiling graphs, some ten seconds"
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -24,10 +27,27 @@ def command_line() -> str:
     return " ".join([program, *map(shlex.quote, sys.argv[1:])])
 
 
-def progress_bar(total: int | None, name: str, unit: str, done: int = 0) -> tqdm:
-    """Returns a progress bar with an ETA; where nobody watches it live, a line every half minute."""
+def progress_bar(total: int | None, name: str, unit: str, done: int = 0, compiles: bool = False) -> tqdm:
+    """Returns a progress bar with an ETA; where nobody watches it live, a line every half minute.
+
+    Args:
+      total: number of units, None: not known.
+      name, unit: what is done, and what is counted.
+      done: units that were done before.
+      compiles: whether it says, until the first unit is done, that graphs are being compiled.
+    """
     interval = 0.5 if sys.stderr.isatty() else 30.0
-    return tqdm(total=total, initial=done, desc=name, unit=unit, mininterval=interval)
+    bar = _Bar(total=total, initial=done, desc=name, unit=unit, mininterval=interval)
+    if compiles and done != total:
+        bar.set_postfix_str(COMPILING)
+    return bar
+
+
+class _Bar(tqdm):
+    def update(self, n: float | None = 1) -> bool | None:
+        if self.postfix == COMPILING:
+            self.set_postfix_str("", refresh=False)
+        return super().update(n)
 
 
 class Forecast:

@@ -55,7 +55,7 @@ class Evaluation(NamedTuple):
     def predicted(self) -> Iterator[SourcePrediction]:
         """Yields what the model predicts, also of the ends of scenes, in the middle of no snippet; with a bar."""
         assert self.model is not None
-        with progress_bar(len(self.indices), "predicting", "frame") as bar:
+        with progress_bar(len(self.indices), "predicting", "frame", compiles=True) as bar:
             for batch in predict_source(self.model, self.source, self.data, self.indices):
                 yield from batch
                 bar.update(sum(found.number is not None for found in batch))

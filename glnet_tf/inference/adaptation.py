@@ -45,7 +45,7 @@ def adapt(
     weights = loss_weights(loss, config.two_branch_weight)
     pft = ParameterRefinement(model, weights, loss, config, snippet_signature(*reader.size))
     observe = tf.function(make_observe(model, reader.size), autograph=False)
-    with progress_bar(config.epochs * count, "adapting", "snippet", passed * count) as bar:
+    with progress_bar(config.epochs * count, "adapting", "snippet", passed * count, compiles=True) as bar:
         for number in range(passed, config.epochs):
             for snippet in reader.batches(indices):
                 seen = observe(snippet)

@@ -62,7 +62,7 @@ def estimate_focal_length(model: GLNet, frames: Iterable[Frame], count: int | No
         return None
     every = max((min(count or MAX_FRAMES, MAX_FRAMES) - STEPS[-1]) // PAIRS, 1)
     found = []
-    with progress_bar(PAIRS, "finding the focal length", "pair") as bar:
+    with progress_bar(PAIRS, "finding the focal length", "pair", compiles=True) as bar:
         for pair in _pairs(model, frames, every):
             found.append(_misfits(model, pair).numpy())
             bar.update()

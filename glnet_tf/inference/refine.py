@@ -63,7 +63,7 @@ def predict_video(
         metres.resume(rows[0].scale, [GroundPlane(*row.ground) for row in rows if row.ground])
     started, complete = time.monotonic(), True
     try:
-        with progress_bar(frames.count, f"predicting {frames.name}", "frame", len(rows)) as bar:
+        with progress_bar(frames.count, f"predicting {frames.name}", "frame", len(rows), compiles=True) as bar:
             for _, scene in itertools.groupby(frames, key=lambda frame: frame.scene):
                 for _ in _predict_scene(predictor, scene, results, metres, calibration):
                     bar.update()
@@ -145,7 +145,7 @@ def predict_data_set(
     started, done = time.monotonic(), {name: row.predecessor() for name, row in results.rows.items()}
     carried = CarriedParameters(predictor.model, predictor.refinement, results.folder)
     finished = sum(source.label(index) in done for index in indices)
-    with progress_bar(len(indices), "predicting", "frame", finished) as bar:
+    with progress_bar(len(indices), "predicting", "frame", finished, compiles=True) as bar:
         for batch in predict_source(predictor, source, data, indices, done, with_errors=True):
             for found in batch:
                 results.add(found.label, found.frame, found.path, errors=found.errors, histories=found.histories)

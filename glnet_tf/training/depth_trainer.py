@@ -24,7 +24,7 @@ from glnet_tf.losses.evidence import evidence_loss
 from glnet_tf.losses.smoothness import depth_smoothness, edge_weights
 from glnet_tf.models.glnet import GLNet
 from glnet_tf.optimization import Adam, make_optimizers, update
-from glnet_tf.progress import Forecast, progress_bar
+from glnet_tf.progress import COMPILING, Forecast, progress_bar
 from glnet_tf.training.checkpoints import Architecture, Checkpoints, note_training, open_run_folder
 from glnet_tf.training.interruption import interruption
 from glnet_tf.training.schedule import LearningRate
@@ -157,6 +157,7 @@ class DepthTrainer:
             progress_bar(self.training.steps, "training depth", "step", first) as bar,
         ):
             forecast = Forecast(bar)
+            bar.set_postfix_str(COMPILING)
             batches = iter(target_batches(self.targets, self.data, self.training.seed, first))
             while not (stopped := interrupted()) and int(self.step) < self.training.steps:
                 result = self._train_step(*next(batches))

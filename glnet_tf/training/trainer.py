@@ -26,7 +26,7 @@ from glnet_tf.geometry.camera import focal_and_principal_point
 from glnet_tf.losses.objective import loss_weights
 from glnet_tf.models.glnet import make_predict
 from glnet_tf.optimization import make_optimizers
-from glnet_tf.progress import Forecast
+from glnet_tf.progress import COMPILING, Forecast
 from glnet_tf.structures import Snippet, snippet_signature
 from glnet_tf.training.checkpoints import Architecture, Checkpoints, note_training, open_run_folder
 from glnet_tf.training.devices import prefetched
@@ -186,6 +186,7 @@ class Trainer:
             snippets = stream(self.source, self.data, self.training.seed, self._next, share=self._share)
             batches = iter(prefetched(snippets) if self.training.distribute == "off" else snippets)
             forecast = Forecast(bar)
+            bar.set_postfix_str(COMPILING)
             while not (stopped := self._distribution.any(bool(interrupted()))) and int(self.step) < self.training.steps:
                 batch = next(batches, None)
                 if batch is None:
