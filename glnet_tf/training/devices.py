@@ -20,8 +20,10 @@ def peak_gigabytes() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
 
 
-def share_memory() -> None:
-    """Lets TensorFlow take the memory of GPUs as it needs it, unless it was used before: then it has all of it."""
+def prepare_gpus() -> None:
+    """Lets TensorFlow take the memory of GPUs as it needs it, unless it was used before: then it has all of it; and
+    multiply in single precision, not in the ten bits of TF32, in which a pixel's place would be wrong by a fraction."""
+    tf.config.experimental.enable_tensor_float_32_execution(False)
     for gpu in tf.config.list_physical_devices("GPU"):
         with contextlib.suppress(RuntimeError):  # also where GPUs would differ, which TensorFlow does not allow
             tf.config.experimental.set_memory_growth(gpu, True)

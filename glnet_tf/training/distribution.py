@@ -16,7 +16,7 @@ import tensorflow as tf
 from glnet_tf.data.pipeline import Share
 from glnet_tf.errors import ConfigError, DataError, WorkerError
 from glnet_tf.parsing import parse_json
-from glnet_tf.training.devices import share_memory
+from glnet_tf.training.devices import prepare_gpus
 
 EXAMPLE = '{"cluster": {"worker": ["HOST:PORT", ...]}, "task": {"type": "worker", "index": NUMBER}}'
 # What TensorFlow raises in the others when a worker is gone.
@@ -38,7 +38,7 @@ class Distribution:
     """
 
     def __init__(self, kind: str = "off") -> None:
-        share_memory()
+        prepare_gpus()
         self._worker, self._workers = worker_and_workers() if kind == "multi_worker" else (0, 1)
         self._strategy: Any = None
         if kind == "mirrored":

@@ -18,7 +18,7 @@ from glnet_tf.files import read_bytes, write_bytes
 from glnet_tf.models.glnet import GLNet
 from glnet_tf.parsing import Archive, parse_json
 from glnet_tf.training.checkpoints import Architecture, architecture_of, load_run, read_architecture
-from glnet_tf.training.devices import share_memory
+from glnet_tf.training.devices import prepare_gpus
 
 SHIPPED = Path(__file__).resolve().parents[1] / "weights"
 SUMS = "SHA256SUMS"  # as sha256sum writes it
@@ -56,7 +56,7 @@ def load_model(place: str | Path, which: str = "best") -> tuple[GLNet, Architect
     Raises:
       CheckpointError: there is no such model, or its file is damaged.
     """
-    share_memory()
+    prepare_gpus()
     if Path(place).is_dir() and not _ships(place):
         return load_run(Path(place), which)
     return _read(*_opened(place))

@@ -1,10 +1,10 @@
-"""Memory of GPUs is shared where TensorFlow still can."""
+"""Memory of GPUs is shared where TensorFlow still can; coordinates keep their precision."""
 
 from __future__ import annotations
 
 import tensorflow as tf
 
-from glnet_tf.training.devices import share_memory
+from glnet_tf.training.devices import prepare_gpus
 
 
 def test_gpus_that_are_in_use_already_stay_as_they_are(monkeypatch):
@@ -17,5 +17,7 @@ def test_gpus_that_are_in_use_already_stay_as_they_are(monkeypatch):
 
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["used", "fresh"])
     monkeypatch.setattr(tf.config.experimental, "set_memory_growth", set_memory_growth)
-    share_memory()
+    tf.config.experimental.enable_tensor_float_32_execution(True)
+    prepare_gpus()
     assert asked == ["used", "fresh"]
+    assert not tf.config.experimental.tensor_float_32_execution_enabled()
