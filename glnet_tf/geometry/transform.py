@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from glnet_tf.geometry.graphics import rotation_matrix_3d
+from glnet_tf.geometry import graphics
 from glnet_tf.structures import dimension
 
 
@@ -12,7 +12,7 @@ def rotation_from_axis_angle(axis_angle: tf.Tensor) -> tf.Tensor:
     """Returns the rotation matrices, [..., 3, 3], of axis-angle vectors, [..., 3] in radians; smooth at zero."""
     tiny = tf.constant(1e-12, axis_angle.dtype)
     angle = tf.sqrt(tf.reduce_sum(tf.square(axis_angle), axis=-1, keepdims=True) + tiny)
-    return rotation_matrix_3d.from_axis_angle(axis_angle / angle, angle)
+    return graphics.rotation(axis_angle / angle, angle)
 
 
 def pose_from_rotation_translation(rotation: tf.Tensor, translation: tf.Tensor) -> tf.Tensor:

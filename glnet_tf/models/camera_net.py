@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import tensorflow as tf
+import tf_keras as keras
 
 from glnet_tf.geometry.camera import build_intrinsics, pixel_grid
 from glnet_tf.geometry.transform import (
@@ -16,7 +17,7 @@ from glnet_tf.geometry.transform import (
 from glnet_tf.models.depth_net import START_DISPARITY
 from glnet_tf.structures import dimension, height_and_width
 
-layers = tf.keras.layers
+layers = keras.layers
 
 # Rotations (radians) and translations both start about a hundredth of the network's output.
 POSE_UNIT = 0.01
@@ -78,7 +79,7 @@ def corrected(solved: tf.Tensor, parallax: tf.Tensor, vector: tf.Tensor) -> tf.T
     return pose_from_rotation_translation(rotation, length * (translation_of(solved) + change))
 
 
-class CameraNet(tf.keras.Model):
+class CameraNet(keras.Model):
     """A small convolutional network over two frames, or the flow between them, averaged over the image at its end."""
 
     def __init__(self, predicts_intrinsics: bool, initial: list[float], corrects: bool = False):
@@ -88,9 +89,9 @@ class CameraNet(tf.keras.Model):
             for kernel, width in KERNELS_AND_WIDTHS
         ]
 
-        def small() -> tf.keras.initializers.Initializer:
+        def small() -> keras.initializers.Initializer:
             # One for each layer: an initializer without a seed repeats itself.
-            return tf.keras.initializers.RandomNormal(stddev=1e-2)
+            return keras.initializers.RandomNormal(stddev=1e-2)
 
         # What corrects a solved motion starts without any correction.
         start = "zeros" if corrects else small()
@@ -100,7 +101,7 @@ class CameraNet(tf.keras.Model):
                 4,
                 1,
                 kernel_initializer=small(),
-                bias_initializer=tf.keras.initializers.Constant(initial),
+                bias_initializer=keras.initializers.Constant(initial),
                 dtype="float32",
                 name="intrinsics",
             )

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Callable, Optional
 
 import tensorflow as tf
+import tf_keras as keras
 
 from glnet_tf.structures import SCALES, dimension, height_and_width
 
-layers = tf.keras.layers
+layers = keras.layers
 
 Guess = Callable[[int, Optional[tf.Tensor]], tuple[tf.Tensor, list[tf.Tensor]]]
 
@@ -34,7 +35,7 @@ def _upsample(x: tf.Tensor) -> tf.Tensor:
     return tf.reshape(tf.tile(pixels, [1, 1, 2, 1, 2]), [count, 2 * height, 2 * width, channels])
 
 
-class Decoder(tf.keras.Model):
+class Decoder(keras.Model):
     """Turns an encoder's features into a map at four levels; each level corrects the next coarser one.
 
     Args:
@@ -58,7 +59,7 @@ class Decoder(tf.keras.Model):
                 outputs,
                 3,
                 padding="same",
-                kernel_initializer=tf.keras.initializers.RandomNormal(stddev=2e-2),
+                kernel_initializer=keras.initializers.RandomNormal(stddev=2e-2),
                 dtype="float32",  # also where the features are in half precision
                 name=f"head{level}",
             )
@@ -100,5 +101,5 @@ class Decoder(tf.keras.Model):
         return tuple(maps)
 
 
-def _convolution(width: int) -> tf.keras.layers.Layer:
+def _convolution(width: int) -> keras.layers.Layer:
     return layers.Conv2D(width, 3, padding="same", activation="elu", kernel_initializer="he_normal")

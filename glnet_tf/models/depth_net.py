@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import tensorflow as tf
+import tf_keras as keras
 
 from glnet_tf.config import ModelConfig
 from glnet_tf.models.decoder import Decoder
@@ -17,7 +18,7 @@ MAX_DISPARITY = 1 / 0.1
 START_DISPARITY = 0.5
 
 
-class DepthNet(tf.keras.Model):
+class DepthNet(keras.Model):
     """Encoder and decoder; a sigmoid mapped to inverse depths from 1/100 to 1/0.1."""
 
     def __init__(self, config: ModelConfig):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Callable
 
 import tensorflow as tf
+import tf_keras as keras
 
 from glnet_tf.config import ModelConfig
 from glnet_tf.geometry.camera import flip_intrinsics, focal_and_principal_point, intrinsics_from_field_of_view
@@ -26,7 +27,7 @@ from glnet_tf.structures import Predictions, Snippet, dimension, height_and_widt
 SMALL = (64, 64)
 
 
-class GLNet(tf.keras.Model):
+class GLNet(keras.Model):
     """The three networks and, when K is learned, one K per camera.
 
     Args:
@@ -46,7 +47,7 @@ class GLNet(tf.keras.Model):
         initial = initial_parameters(config.field_of_view, height, width)
         self._shapes = tuple(shapes or [width / height] * cameras)
         self.depth_net = DepthNet(config)
-        self.flow_net: tf.keras.Model = FLOW_NETS[config.flow_net](config)
+        self.flow_net: keras.Model = FLOW_NETS[config.flow_net](config)
         self.camera_is_solved = config.camera_net == "solved"
         self.camera_sees_flow = config.flow_net != "stacked" or self.camera_is_solved
         self.camera_net = CameraNet(config.intrinsics == "predicted", initial, self.camera_is_solved)

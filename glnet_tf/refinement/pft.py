@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Callable
 
 import tensorflow as tf
+import tf_keras as keras
 
 from glnet_tf.config import LossConfig, RefinementConfig
 from glnet_tf.geometry.evidence import Evidence
@@ -19,7 +20,7 @@ from glnet_tf.structures import LossReport, Predictions, Snippet, merge, split
 
 
 @contextlib.contextmanager
-def restored_weights(model: tf.keras.Model) -> Iterator[Callable[[], None]]:
+def restored_weights(model: keras.Model) -> Iterator[Callable[[], None]]:
     """Gives every weight of a model its value back, bit for bit, when the block ends, whatever ends it.
 
     It yields a function: once called, the weights stay as they are.

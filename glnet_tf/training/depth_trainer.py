@@ -12,6 +12,7 @@ from typing import Callable, NamedTuple
 
 import numpy as np
 import tensorflow as tf
+import tf_keras as keras
 from tqdm import tqdm
 
 from glnet_tf.config import DataConfig, ModelConfig, TrainingConfig
@@ -113,7 +114,7 @@ class DepthTrainer:
         networks = resolved_config(model, source)
         architecture = Architecture(networks, data.image_height, data.image_width, source.cameras, source.shapes)
         open_run_folder(self.run_dir, architecture)
-        tf.keras.utils.set_random_seed(training.seed)
+        keras.utils.set_random_seed(training.seed)
         self.model = architecture.build(weights=False)
         self.model.depth_net.learns_statistics = self.model.flow_net.learns_statistics = False
         self.model.build_variables()

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 import tensorflow as tf
+import tf_keras as keras
 
 FIRST_SCALE = 2.0**15
 MAX_SCALE = 2.0**24
@@ -16,13 +17,13 @@ PATIENCE = 2000
 @contextlib.contextmanager
 def layer_precision(mixed: bool) -> Iterator[None]:
     """Within it, layers are made that compute in half precision if `mixed`; their weights are in single precision."""
-    before = tf.keras.mixed_precision.global_policy()
+    before = keras.mixed_precision.global_policy()
     if mixed:
-        tf.keras.mixed_precision.set_global_policy("mixed_float16")
+        keras.mixed_precision.set_global_policy("mixed_float16")
     try:
         yield
     finally:
-        tf.keras.mixed_precision.set_global_policy(before)
+        keras.mixed_precision.set_global_policy(before)
 
 
 class LossScale(tf.Module):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 
 import tensorflow as tf
+import tf_keras as keras
 
 from glnet_tf.config import TrainingConfig
 
 FINAL_RATE = 0.05
 
 
-class LearningRate(tf.keras.optimizers.schedules.LearningRateSchedule):
+class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
     """Rises linearly over `ramp_steps`, stays, and falls as a cosine to FINAL_RATE of its value at the end.
 
     Args:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+import tf_keras as keras
 from tqdm import tqdm
 
 from glnet_tf.config import DataConfig, LossConfig, ModelConfig, TrainingConfig
@@ -101,7 +102,7 @@ class Trainer:
         if self._distribution.chief:
             open_run_folder(self.run_dir, self.architecture)
 
-        tf.keras.utils.set_random_seed(training.seed)
+        keras.utils.set_random_seed(training.seed)
         # Variables, so that a change of weight never traces the step again.
         weights = loss_weights(loss, two_branch=1.0, made=partial(tf.Variable, trainable=False))
         size = data.image_height, data.image_width

@@ -19,6 +19,7 @@ from unittest import mock
 import cv2
 import numpy as np
 import tensorflow as tf
+import tf_keras as keras
 from absl import flags
 from array_files import FLO_HEAD, GREY, PIXELS, grey_png, npy, npz, png
 from PIL import Image
@@ -233,12 +234,12 @@ def one_array_of_weights(array: bytes) -> bytes:
 
 
 @cache
-def tiny_keras() -> tf.keras.Model:
-    return tf.keras.Sequential([tf.keras.layers.Dense(2, input_shape=(3,), name="dense")])
+def tiny_keras() -> keras.Model:
+    return keras.Sequential([keras.layers.Dense(2, input_shape=(3,), name="dense")])
 
 
 def read_keras(file: Path) -> Any:
-    with mock.patch.object(tf.keras.applications, "ResNet50", lambda **_: tiny_keras()):
+    with mock.patch.object(keras.applications, "ResNet50", lambda **_: tiny_keras()):
         return _resnet50_from_file(str(file))
 
 

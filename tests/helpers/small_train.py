@@ -10,21 +10,22 @@ import sys
 from pathlib import Path
 
 import tensorflow as tf
+import tf_keras as keras
 
 from glnet_tf.losses import objective
 from glnet_tf.models.encoders import build
 from glnet_tf.training import trainer
 
 
-class SmallEncoder(tf.keras.Model):
+class SmallEncoder(keras.Model):
     """Features at the strides of the real encoders, each after a batch normalisation."""
 
     channels = (4, 4, 8, 8, 8)
 
     def __init__(self, frames=1):
         super().__init__()
-        self.convolutions = [tf.keras.layers.Conv2D(width, 3, 2, "same") for width in self.channels]
-        self.norms = [tf.keras.layers.BatchNormalization(momentum=0.9) for _ in self.channels]
+        self.convolutions = [keras.layers.Conv2D(width, 3, 2, "same") for width in self.channels]
+        self.norms = [keras.layers.BatchNormalization(momentum=0.9) for _ in self.channels]
 
     def call(self, images, training=None):
         features = [images]

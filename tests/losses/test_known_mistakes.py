@@ -8,6 +8,7 @@ from typing import Callable, NamedTuple
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras as keras
 from paper import PAPER_LOSS, PAPER_MODEL
 
 from glnet_tf.geometry import transform
@@ -210,7 +211,7 @@ class Compiled(NamedTuple):
 
 @pytest.fixture(scope="module")
 def compiled() -> Compiled:
-    tf.keras.utils.set_random_seed(0)
+    keras.utils.set_random_seed(0)
     networks = dataclasses.replace(
         PAPER_MODEL, encoder="efficientnet_lite0", encoder_weights="none", intrinsics="given"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import tensorflow as tf
+import tf_keras as keras
 
 from glnet_tf.config import ModelConfig
 from glnet_tf.geometry.rigid import rigid_flow
@@ -32,7 +33,7 @@ def test_a_correction_turns_after_the_solved_rotation_and_shifts_by_a_tenth_per_
     np.testing.assert_allclose(pose[0, :3, 3], [0.1, 0.6, -0.8], atol=1e-6)
 
 
-class ExactFlow(tf.keras.Model):
+class ExactFlow(keras.Model):
     """Stands in for FlowNet: the rigid flow of a camera that does the same motion twice, at every level."""
 
     MOTION = pose_from_vector(tf.constant([[0.01, -0.02, 0.0, 0.05, 0.0, -0.4]]))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras as keras
 from torch_files import contiguous, legacy_file, pickled, zip_file
 
 from glnet_tf.errors import CheckpointError, ConfigError
@@ -129,7 +130,7 @@ def test_a_graph_of_unknown_sizes_equals_eager(name):
 @pytest.mark.parametrize("name", ["resnet18", "efficientnet_lite0"])
 def test_the_seed_decides_the_weights_and_a_checkpoint_restores_them(name, tmp_path):
     def made(seed):
-        tf.keras.utils.set_random_seed(seed)
+        keras.utils.set_random_seed(seed)
         return build_encoder(name, 1, "none")
 
     first, same, other = made(1), made(1), made(2)
@@ -247,14 +248,14 @@ def test_resnet50_without_a_network_is_one_clear_line(monkeypatch, tmp_path, cap
 
 
 def test_resnet50_gives_the_features_of_keras_applications(tmp_path):
-    application = tf.keras.applications.ResNet50(include_top=False, weights=None)
+    application = keras.applications.ResNet50(include_top=False, weights=None)
     path = str(tmp_path / "resnet50.h5")
     application.save_weights(path)
     images = images_of(64, 64)
-    expected = application(tf.keras.applications.resnet50.preprocess_input(255 * images), training=False)
+    expected = application(keras.applications.resnet50.preprocess_input(255 * images), training=False)
     features = build_encoder("resnet50", 2, path)(np.concatenate([images, images], -1), training=False)
     np.testing.assert_allclose(features[-1], expected, rtol=0, atol=1e-3 * np.abs(expected).max())
-    tf.keras.Sequential([tf.keras.layers.Dense(2, input_shape=(3,))]).save_weights(str(tmp_path / "small.h5"))
+    keras.Sequential([keras.layers.Dense(2, input_shape=(3,))]).save_weights(str(tmp_path / "small.h5"))
     with pytest.raises(CheckpointError, match="does not fit"):
         build_encoder("resnet50", 1, str(tmp_path / "small.h5"))
 
@@ -267,7 +268,7 @@ def photo(name: str, size: int = 224) -> tf.Tensor:
     return tf.image.resize(image[None, top : top + side, left : left + side], [size, size], antialias=True)
 
 
-def lite0_classes(encoder: tf.keras.Model, images: tf.Tensor) -> np.ndarray:
+def lite0_classes(encoder: keras.Model, images: tf.Tensor) -> np.ndarray:
     """[B, 1000] class probabilities: the encoder, then the classifier of its checkpoint."""
     state = read_torch_state_dict(pretrained.lite0_checkpoint())
     x = encoder(images, training=False)[-1] @ state["_conv_head.weight"][:, :, 0, 0].T

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras as keras
 
 from glnet_tf.config import ModelConfig
 from glnet_tf.geometry.camera import intrinsics_from_field_of_view, resize_intrinsics
@@ -41,7 +42,7 @@ def snippet(
 
 
 def seeded(seed: int, flow_net: str) -> GLNet:
-    tf.keras.utils.set_random_seed(seed)
+    keras.utils.set_random_seed(seed)
     model = GLNet(config("predicted", flow_net), 1, HEIGHT, WIDTH)
     model.build_variables()
     return model
@@ -133,14 +134,14 @@ def test_same_seed_same_weights(model, flow_net):
         np.testing.assert_array_equal(a, b, err_msg=a.name)
 
 
-class NoDepth(tf.keras.Model):
+class NoDepth(keras.Model):
     """Stands in for DepthNet where only the intrinsics are asked for."""
 
     def call(self, images: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, ...]:
         return tuple(images[:, :: 2**level, :: 2**level, :1] for level in range(4))
 
 
-class NoFlow(tf.keras.Model):
+class NoFlow(keras.Model):
     """Stands in for FlowNet likewise."""
 
     def call(self, images: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, ...]:
@@ -230,7 +231,7 @@ def test_learned_intrinsics_follow_the_mirrored_image(light):
 
 
 def test_predicted_intrinsics_start_around_the_field_of_view_and_depend_on_the_images(light):
-    tf.keras.utils.set_random_seed(0)
+    keras.utils.set_random_seed(0)
     model = light("predicted")
     given = snippet()
     predicted = model(given).intrinsics.numpy()

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras as keras
 
 from glnet_tf.config import LossConfig, ModelConfig, RefinementConfig
 from glnet_tf.models.glnet import GLNet
@@ -21,7 +22,7 @@ K = np.array([[70.0, 0, 47.5], [0, 70.0, 15.5], [0, 0, 1]], np.float32)
 
 @pytest.fixture(scope="module")
 def model() -> GLNet:
-    tf.keras.utils.set_random_seed(0)
+    keras.utils.set_random_seed(0)
     made = GLNet(
         ModelConfig(
             encoder="efficientnet_lite0", encoder_weights="none", flow_net="matching", camera_net="solved",

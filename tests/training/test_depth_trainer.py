@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-import tensorflow as tf
+import tf_keras as keras
 
 from glnet_tf.config import DataConfig, ModelConfig, StreetConfig, TrainingConfig
 from glnet_tf.data.sources import open_source
@@ -44,7 +44,7 @@ def taught(monkeypatch, tmp_path):
         np.arange(8),
     )
     monkeypatch.setattr(depth_trainer, "make_targets", lambda *_: [group])
-    tf.keras.utils.set_random_seed(0)
+    keras.utils.set_random_seed(0)
     networks = dataclasses.replace(MODEL, intrinsics="given")
     architecture = Architecture(networks, HEIGHT, WIDTH, ("street",), (WIDTH / HEIGHT,))
     model = architecture.build(weights=False)

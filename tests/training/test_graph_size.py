@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras as keras
 
 from glnet_tf.config import LossConfig, ModelConfig, RefinementConfig, TrainingConfig
 from glnet_tf.experiments.benchmark import graph_operations
@@ -44,7 +45,7 @@ def optimised():
 
 @pytest.fixture(scope="module")
 def model() -> GLNet:
-    tf.keras.utils.set_random_seed(0)
+    keras.utils.set_random_seed(0)
     made = GLNet(dataclasses.replace(ModelConfig(), encoder_weights="none", intrinsics="given"), 1, *SIZE)
     made.depth_net.learns_statistics = made.flow_net.learns_statistics = False
     made.build_variables()

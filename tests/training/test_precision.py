@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras as keras
 from paper import PAPER_LOSS
 
 from glnet_tf.config import DataConfig, ModelConfig, StreetConfig
@@ -47,7 +48,7 @@ def test_the_objective_hardly_changes(flow_net, camera_net):
     # Not equal: the layers did compute in half precision.
     difference = np.abs(half_disparity / disparity - 1)
     assert 0 < difference.max() < 0.02
-    assert tf.keras.mixed_precision.global_policy().name == "float32"
+    assert keras.mixed_precision.global_policy().name == "float32"
 
 
 def test_a_scaled_gradient_comes_back_and_an_overflow_halves_the_scale():

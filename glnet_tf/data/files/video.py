@@ -220,8 +220,9 @@ def camera(index: int) -> Iterator[cv2.VideoCapture]:
     Raises:
       DataError: it cannot be opened.
     """
-    level = cv2.getLogLevel()
-    cv2.setLogLevel(0)
+    # Where it is in OpenCV 4, and where in 5; it gives the level of before.
+    set_log_level = cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel
+    level = set_log_level(0)
     capture = cv2.VideoCapture(index)
     try:
         if not capture.isOpened():
@@ -229,4 +230,4 @@ def camera(index: int) -> Iterator[cv2.VideoCapture]:
         yield capture
     finally:
         capture.release()
-        cv2.setLogLevel(level)
+        set_log_level(level)

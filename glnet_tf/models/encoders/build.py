@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
+import tf_keras as keras
 
 from glnet_tf.errors import ConfigError
 from glnet_tf.models.encoders.efficientnet_lite import EfficientNetLite0
@@ -19,7 +20,7 @@ ENCODERS: dict[str, tuple[Callable[..., Any], Callable[..., None]]] = {
 }
 
 
-def build_encoder(name: str, frames: int = 1, weights: str = "imagenet") -> tf.keras.Model:
+def build_encoder(name: str, frames: int = 1, weights: str = "imagenet") -> keras.Model:
     """An encoder with all its variables made.
 
     It maps [B, H, W, 3 · frames] images in [0, 1], H and W multiples of 32, to a tuple of five feature maps

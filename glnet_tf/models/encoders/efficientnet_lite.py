@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import tensorflow as tf
+import tf_keras as keras
 
 
 class Stage(NamedTuple):
@@ -35,7 +36,7 @@ STAGES = (
 TAPS = (0, 1, 2, 4, 6)
 
 
-class InvertedBottleneck(tf.keras.layers.Layer):
+class InvertedBottleneck(keras.layers.Layer):
     """Expansion (1×1), depthwise convolution and projection (1×1), with a shortcut where the shape is kept."""
 
     def __init__(self, inputs: int, stage: Stage, stride: int) -> None:
@@ -43,7 +44,7 @@ class InvertedBottleneck(tf.keras.layers.Layer):
         self.has_shortcut = stride == 1 and inputs == stage.filters
         self.expand = _conv(inputs * stage.expansion, 1, 1) if stage.expansion > 1 else None
         self.bn0 = _batch_norm() if stage.expansion > 1 else None
-        self.depthwise = tf.keras.layers.DepthwiseConv2D(
+        self.depthwise = keras.layers.DepthwiseConv2D(
             stage.kernel, stride, "same", use_bias=False, depthwise_initializer=_initialiser()
         )
         self.bn1 = _batch_norm()
@@ -59,7 +60,7 @@ class InvertedBottleneck(tf.keras.layers.Layer):
         return x + inputs if self.has_shortcut else x
 
 
-class EfficientNetLite0(tf.keras.Model):
+class EfficientNetLite0(keras.Model):
     """EfficientNet-Lite0 with TensorFlow's padding, with which its weights were trained."""
 
     channels = tuple(STAGES[tap].filters for tap in TAPS)
@@ -90,16 +91,16 @@ class EfficientNetLite0(tf.keras.Model):
         return tuple(features[tap] for tap in TAPS)
 
 
-def _initialiser() -> tf.keras.initializers.Initializer:
+def _initialiser() -> keras.initializers.Initializer:
     """He's normal initialisation; by the outputs, as Keras counts all channels among a depthwise kernel's inputs."""
-    return tf.keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
+    return keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
 
 
-def _conv(filters: int, kernel: int, stride: int) -> tf.keras.layers.Conv2D:
+def _conv(filters: int, kernel: int, stride: int) -> keras.layers.Conv2D:
     """A convolution without bias, as a batch normalisation follows."""
-    return tf.keras.layers.Conv2D(filters, kernel, stride, "same", use_bias=False, kernel_initializer=_initialiser())
+    return keras.layers.Conv2D(filters, kernel, stride, "same", use_bias=False, kernel_initializer=_initialiser())
 
 
-def _batch_norm() -> tf.keras.layers.BatchNormalization:
+def _batch_norm() -> keras.layers.BatchNormalization:
     """A batch normalisation with the weights' epsilon whose statistics follow within some tens of steps."""
-    return tf.keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-3)
+    return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-3)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import h5py
 import numpy as np
 import tensorflow as tf
+import tf_keras as keras
 
 from glnet_tf.errors import CheckpointError, ConfigError
 from glnet_tf.models.encoders.efficientnet_lite import EfficientNetLite0
@@ -26,7 +27,7 @@ RESNET50_FILE = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
 RESNET18_CLASSIFIER = ("fc.",)
 LITE0_CLASSIFIER = ("_conv_head.", "_bn1.", "_fc.")
 
-Layers = Iterator[tuple[str, tf.keras.layers.Layer]]
+Layers = Iterator[tuple[str, keras.layers.Layer]]
 
 
 def load_resnet18(encoder: ResNet18, weights: str) -> None:
@@ -100,7 +101,7 @@ def lite0_checkpoint() -> str:
     )
 
 
-def _downloaded_resnet50() -> tf.keras.Model:
+def _downloaded_resnet50() -> keras.Model:
     """Keras's ResNet-50 without top, from Keras's cache or server."""
     cache = os.path.join(os.path.expanduser("~"), ".keras", "models", RESNET50_FILE)
     if not os.path.exists(cache):
@@ -111,7 +112,7 @@ def _downloaded_resnet50() -> tf.keras.Model:
             )
         print(f"downloading the weights of resnet50 (95 MB) to {cache}; --offline: never", file=sys.stderr)
     try:
-        return tf.keras.applications.ResNet50(include_top=False, weights="imagenet")
+        return keras.applications.ResNet50(include_top=False, weights="imagenet")
     # Keras raises a bare Exception when a download fails.
     except Exception as error:
         raise ConfigError(
@@ -120,12 +121,12 @@ def _downloaded_resnet50() -> tf.keras.Model:
         ) from error
 
 
-def _resnet50_from_file(path: str) -> tf.keras.Model:
+def _resnet50_from_file(path: str) -> keras.Model:
     """Keras's ResNet-50 without top, from its weights file."""
     remedy = "expected the no-top weights of keras.applications.ResNet50 (.h5), or pass --encoder_weights=none"
     if not h5py.is_hdf5(path):
         raise CheckpointError(f"{path}: not an HDF5 file; {remedy}")
-    network = tf.keras.applications.ResNet50(include_top=False, weights=None)
+    network = keras.applications.ResNet50(include_top=False, weights=None)
     try:
         _check_attributes(path)
         network.load_weights(path)
@@ -169,22 +170,22 @@ def _lite0_layers(encoder: EfficientNetLite0) -> Layers:
         yield from ((f"{prefix}._project_conv", block.project), (f"{prefix}._bn2", block.bn2))
 
 
-def _variables(name: str, layer: tf.keras.layers.Layer) -> Iterator[tuple[str, tf.Variable, tuple[int, ...]]]:
+def _variables(name: str, layer: keras.layers.Layer) -> Iterator[tuple[str, tf.Variable, tuple[int, ...]]]:
     """A layer's variables with their names in a checkpoint and the order of PyTorch's axes in Keras."""
-    if isinstance(layer, tf.keras.layers.BatchNormalization):
+    if isinstance(layer, keras.layers.BatchNormalization):
         yield f"{name}.weight", layer.gamma, (0,)
         yield f"{name}.bias", layer.beta, (0,)
         yield f"{name}.running_mean", layer.moving_mean, (0,)
         yield f"{name}.running_var", layer.moving_variance, (0,)
-    elif isinstance(layer, tf.keras.layers.DepthwiseConv2D):
+    elif isinstance(layer, keras.layers.DepthwiseConv2D):
         yield f"{name}.weight", layer.depthwise_kernel, (2, 3, 0, 1)
     else:
         yield f"{name}.weight", layer.kernel, (2, 3, 1, 0)
 
 
 def _assign(
-    encoder: tf.keras.Model,
-    layers: dict[str, tf.keras.layers.Layer],
+    encoder: keras.Model,
+    layers: dict[str, keras.layers.Layer],
     state: dict[str, np.ndarray],
     classifier: tuple[str, ...],
     path: str,

@@ -6,13 +6,14 @@ Source: He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", CVP
 from __future__ import annotations
 
 import tensorflow as tf
+import tf_keras as keras
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 MOMENTUM = 0.9
 
 
-class BasicBlock(tf.keras.layers.Layer):
+class BasicBlock(keras.layers.Layer):
     """Two 3×3 convolutions and a shortcut, which is a 1×1 convolution where `project` is set."""
 
     def __init__(self, filters: int, stride: int, project: bool) -> None:
@@ -21,7 +22,7 @@ class BasicBlock(tf.keras.layers.Layer):
         self.bn1 = _batch_norm()
         self.conv2 = _conv(filters, 3, 1)
         self.bn2 = _batch_norm()
-        self.downsample = tf.keras.Sequential([_conv(filters, 1, stride), _batch_norm()]) if project else None
+        self.downsample = keras.Sequential([_conv(filters, 1, stride), _batch_norm()]) if project else None
 
     def call(self, x: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         shortcut = x if self.downsample is None else self.downsample(x, training=training)
@@ -30,7 +31,7 @@ class BasicBlock(tf.keras.layers.Layer):
         return tf.nn.relu(x + shortcut)
 
 
-class ResNet18(tf.keras.Model):
+class ResNet18(keras.Model):
     """ResNet-18 with PyTorch's symmetric padding, so that torchvision's weights give torchvision's features."""
 
     channels = (64, 64, 128, 256, 512)
@@ -61,7 +62,7 @@ class ResNet18(tf.keras.Model):
         return tuple(features)
 
 
-class ResNet50(tf.keras.Model):
+class ResNet50(keras.Model):
     """ResNet-50 of keras.applications, tapped before each down-sampling."""
 
     channels = (64, 256, 512, 1024, 2048)
@@ -70,29 +71,29 @@ class ResNet50(tf.keras.Model):
     def __init__(self, frames: int = 1) -> None:
         super().__init__(name="resnet50")
         self.frames = frames
-        inputs = tf.keras.Input((None, None, 3 * frames))
-        application = tf.keras.applications.ResNet50(include_top=False, weights=None, input_tensor=inputs)
-        self.backbone = tf.keras.Model(inputs, [application.get_layer(tap).output for tap in self.taps])
+        inputs = keras.Input((None, None, 3 * frames))
+        application = keras.applications.ResNet50(include_top=False, weights=None, input_tensor=inputs)
+        self.backbone = keras.Model(inputs, [application.get_layer(tap).output for tap in self.taps])
         for layer in self.backbone.layers:
-            if isinstance(layer, tf.keras.layers.BatchNormalization):
+            if isinstance(layer, keras.layers.BatchNormalization):
                 layer.momentum = MOMENTUM
 
     def call(self, images: tf.Tensor, training: bool | None = None) -> tuple[tf.Tensor, ...]:
         """Features at strides 2, 4, 8, 16, 32 of [B, H, W, 3 · frames] images in [0, 1]."""
-        preprocess = tf.keras.applications.resnet50.preprocess_input
+        preprocess = keras.applications.resnet50.preprocess_input
         frames = [preprocess(255.0 * frame) for frame in tf.split(images, self.frames, axis=-1)]
         return tuple(self.backbone(tf.concat(frames, axis=-1), training=training))
 
 
-def _conv(filters: int, kernel: int, stride: int) -> tf.keras.layers.Conv2D:
+def _conv(filters: int, kernel: int, stride: int) -> keras.layers.Conv2D:
     """A convolution of an already padded map."""
-    initialiser = tf.keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
-    return tf.keras.layers.Conv2D(filters, kernel, stride, "valid", use_bias=False, kernel_initializer=initialiser)
+    initialiser = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
+    return keras.layers.Conv2D(filters, kernel, stride, "valid", use_bias=False, kernel_initializer=initialiser)
 
 
-def _batch_norm() -> tf.keras.layers.BatchNormalization:
+def _batch_norm() -> keras.layers.BatchNormalization:
     """A batch normalisation with torchvision's epsilon whose statistics follow within some tens of steps."""
-    return tf.keras.layers.BatchNormalization(momentum=MOMENTUM, epsilon=1e-5)
+    return keras.layers.BatchNormalization(momentum=MOMENTUM, epsilon=1e-5)
 
 
 def _pad(x: tf.Tensor, margin: int) -> tf.Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tensorflow as tf
+import tf_keras as keras
 
 from glnet_tf.config import ModelConfig
 from glnet_tf.geometry.fast_ops import window_products
@@ -12,7 +13,7 @@ from glnet_tf.models.encoders.build import build_encoder
 SHARPNESS = 12.0
 
 
-class ComparingFlowNet(tf.keras.Model):
+class ComparingFlowNet(keras.Model):
     """What FlowNets that compare features share: an encoder of single frames, and a sharpness for each level.
 
     Args:
@@ -25,7 +26,7 @@ class ComparingFlowNet(tf.keras.Model):
         super().__init__(name="flow_net", dtype="float32")
         self.encoder = build_encoder(config.encoder, frames=1, weights=config.encoder_weights)
         self.learns_statistics = config.encoder_weights == "none"
-        start = tf.keras.initializers.Constant(SHARPNESS)
+        start = keras.initializers.Constant(SHARPNESS)
         self.sharpness = [self.add_weight(name=f"sharpness{level}", initializer=start) for level in levels]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tensorflow as tf
+import tf_keras as keras
 
 from glnet_tf.config import ModelConfig
 from glnet_tf.geometry.camera import pixel_grid
@@ -18,7 +19,7 @@ from glnet_tf.structures import SCALES, dimension, frame_pairs, height_and_width
 FLOW_UNIT = 0.1
 
 
-class StackedFlowNet(tf.keras.Model):
+class StackedFlowNet(keras.Model):
     """The paper's FlowNet: an encoder of two frames stacked along channels, and a decoder."""
 
     def __init__(self, config: ModelConfig):
@@ -46,7 +47,7 @@ class StackedFlowNet(tf.keras.Model):
         return tuple(split(_in_pixels(x), len(first)) for x in self.decoder(features))
 
 
-def _tell_frames_apart(encoder: tf.keras.Model) -> None:
+def _tell_frames_apart(encoder: keras.Model) -> None:
     """Lets every filter of the first convolution prefer one of the frames, at random (ours).
 
     A kernel that is merely duplicated and halved sees the mean of the frames: flow and opposite flow start equal, their

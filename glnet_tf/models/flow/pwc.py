@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tensorflow as tf
+import tf_keras as keras
 
 from glnet_tf.config import ModelConfig
 from glnet_tf.geometry.camera import pixel_grid
@@ -11,7 +12,7 @@ from glnet_tf.models.flow.cost_volume import ComparingFlowNet, cost_volume, expe
 from glnet_tf.models.flow.variational import normalised, refined_flow
 from glnet_tf.structures import SCALES, frame_pairs, height_and_width, merge, split
 
-layers = tf.keras.layers
+layers = keras.layers
 
 # Blocks speak in this many pixels of the full-size image, so that their outputs stay near one at every level.
 FLOW_UNIT = 32.0
@@ -84,7 +85,7 @@ class PwcFlowNet(ComparingFlowNet):
         return flow + displacement + unit * correction, seen
 
 
-class _Block(tf.keras.Model):
+class _Block(keras.Model):
     """Convolutions, the wider ones followed by dilated ones that see far, and a head that starts near zero."""
 
     def __init__(self, widths: tuple[int, ...], name: str):
@@ -93,7 +94,7 @@ class _Block(tf.keras.Model):
         self.convolutions = [layers.Conv2D(width, 3, **options) for width in widths]
         dilations = DILATIONS if len(widths) > 2 else ()
         self.context = [layers.Conv2D(widths[-1], 3, dilation_rate=rate, **options) for rate in dilations]
-        small = tf.keras.initializers.RandomNormal(stddev=2e-3)
+        small = keras.initializers.RandomNormal(stddev=2e-3)
         self.head = layers.Conv2D(2, 3, padding="same", kernel_initializer=small, dtype="float32")
 
     def call(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
