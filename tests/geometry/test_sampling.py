@@ -6,19 +6,11 @@ import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
+from warps import BOTH, RESAMPLER
 
-from glnet_tf.geometry import sampling
 from glnet_tf.geometry.camera import pixel_grid
 from glnet_tf.geometry.sampling import pyramid, warp
 
-BOTH = pytest.mark.parametrize(
-    "plain",
-    [
-        pytest.param(False, marks=pytest.mark.skipif(sampling._resampler is None, reason="no tensorflow-addons")),
-        True,
-    ],
-    ids=["resampler", "plain"],
-)
 DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 NAN, INF = np.nan, np.inf
 
@@ -160,7 +152,7 @@ def test_last_column_and_row_have_no_gradient_from_outside(plain):
     np.testing.assert_allclose(slopes, [[0, 10], [1, 0], [0, 0], [1, 10]])
 
 
-@pytest.mark.skipif(sampling._resampler is None, reason="no tensorflow-addons")
+@RESAMPLER
 @DTYPES
 @pytest.mark.parametrize("size", [(6, 8), (2, 2), (5, 1), (1, 5)])
 def test_twins_are_equal_in_value_and_gradient(dtype, size):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
+from warps import BOTH
 
 from glnet_tf.geometry.sampling import warp
 from glnet_tf.geometry.visibility import depth_visible, flow_visible
@@ -14,12 +15,12 @@ def as_map(values: list, channels: int = 1, dtype: type = np.float64) -> tf.Tens
     return tf.constant(np.array(values, dtype).reshape(1, 1, -1, channels))
 
 
-def inside(pixels: tf.Tensor, plain: bool = False) -> tf.Tensor:
+def inside(pixels: tf.Tensor, plain: bool | None = None) -> tf.Tensor:
     """Validity of a warp of an image of height 5 and width 7."""
     return warp(tf.zeros([1, 5, 7, 1], pixels.dtype), pixels, plain)[1]
 
 
-@pytest.mark.parametrize("plain", [False, True])
+@BOTH
 @pytest.mark.parametrize(
     ("point", "expected"),
     [

@@ -51,7 +51,7 @@ def test_does_not_vanish_for_another_pose(distance):
 def test_length_of_the_translation_does_not_matter(distance):
     pixels = exact_pixels() + 1.3
     losses = [
-        float(epipolar_loss(GRID, pixels, motion(*(MOTION[0] * [1, 1, 1, s, s, s])), K, ONE, distance))
+        float(epipolar_loss(GRID, pixels, motion(*(MOTION[0] * [1, 1, 1, s, s, s])), K, ONE, distance)[0])
         for s in (1.0, 1e-2, 1e2, -1.0)
     ]
     assert losses[0] > 1e-3

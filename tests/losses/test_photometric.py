@@ -130,7 +130,7 @@ def test_a_pixel_without_a_valid_branch_is_left_out():
 
 def test_both_blends_the_minimum_with_the_mean_of_the_branches():
     rigid, flow, valid = as_map([1, 5]), as_map([4, 2]), as_map([1, 1])
-    losses = [float(adaptive_photometric_loss(rigid, valid, flow, valid, both)) for both in (0.0, 0.5, 1.0)]
+    losses = [float(adaptive_photometric_loss(rigid, valid, flow, valid, both)[0]) for both in (0.0, 0.5, 1.0)]
     np.testing.assert_allclose(losses, [1.5, 2.25, 3.0])
 
 

@@ -234,7 +234,7 @@ def test_resnet50_without_a_network_is_one_clear_line(monkeypatch, tmp_path, cap
     def unreachable(*_, **__):
         raise Exception("URL fetch failure on https://example.org: None -- Name or service not known")
 
-    monkeypatch.setattr("keras.src.applications.resnet.data_utils.get_file", unreachable)
+    monkeypatch.setattr("tf_keras.src.applications.resnet.data_utils.get_file", unreachable)
     monkeypatch.setenv("HOME", str(tmp_path))
     with pytest.raises(ConfigError, match="--encoder_weights=imagenet.*URL fetch.*--encoder_weights=none") as caught:
         build_encoder("resnet50")
