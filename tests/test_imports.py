@@ -47,7 +47,7 @@ CONFINED = {
     "tensorflow_addons": {"geometry.sampling"},
 }
 # Metrics are NumPy only: they must not depend on what they measure.
-BARRED = {"metrics": {"tensorflow", "keras", "cv2", "matplotlib", "PIL"}}
+BARRED = {"metrics": {"tensorflow", "keras", "tf_keras", "cv2", "matplotlib", "PIL"}}
 
 
 def covers(name: str, module: str) -> bool:

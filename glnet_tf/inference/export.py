@@ -219,7 +219,8 @@ def export_onnx(model: GLNet, folder: Path) -> list[ExportedDepth]:
         import tf2onnx
     except ImportError as error:
         raise DataError(
-            f"--format=onnx: {error.name} is not installed; run pip install '.[export]' in the library's folder"
+            f"--format=onnx: {error.name} is not installed; run pip install '.[export]' in the library's folder, with "
+            "Python 3.11 or older: tf2onnx does not know newer TensorFlows"
         ) from None
     depth = _depth_of(model, batch=None)
     images = _samples(model)["depth"]["images"]

@@ -85,7 +85,7 @@ def _nearest(x: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, tuple[float, flo
     empty = np.full((row.max() + margin + 1, column.max() + margin + 1), 255, np.uint8)
     empty[row, column] = 0
     _, labels = cv2.distanceTransformWithLabels(empty, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
-    sample = np.zeros(labels.max() + 1, np.int32)
+    sample = np.zeros(int(labels.max()) + 1, np.int32)
     sample[labels[row, column]] = np.arange(len(x))
     return sample[labels], corner
 

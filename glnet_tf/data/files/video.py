@@ -221,7 +221,7 @@ def camera(index: int) -> Iterator[cv2.VideoCapture]:
       DataError: it cannot be opened.
     """
     # Where it is in OpenCV 4, and where in 5; it gives the level of before.
-    set_log_level = cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel
+    set_log_level = cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel  # type: ignore
     level = set_log_level(0)
     capture = cv2.VideoCapture(index)
     try:
