@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -12,10 +14,14 @@ from glnet_tf.geometry.fast_ops import (
     channel_mean,
     clamped_pixels,
     column_differences,
+    equal_pixels,
     joined,
+    plain_operators,
     row_differences,
     separated,
     similarity_of_means,
+    solve_positive,
+    surroundings_mean,
     window_mean,
     window_products,
 )
@@ -82,3 +88,29 @@ def test_value_and_gradients_are_those_of_the_plain_twin(name):
     for one, other in zip(*results):
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
     assert all(np.abs(gradient).max() > 1e-3 for gradient in results[0][1:])
+
+
+@pytest.mark.parametrize("size", [1, 3, 6])
+def test_small_positive_systems(size):
+    rng = np.random.default_rng(0)
+    root, right = rng.normal(size=(5, size, size)), rng.normal(size=(5, size))
+    matrix = root @ root.transpose(0, 2, 1) + 0.1 * np.eye(size)
+    found = solve_positive(tf.constant(matrix), tf.constant(right))
+    np.testing.assert_allclose(found, np.linalg.solve(matrix, right[..., np.newaxis])[..., 0], rtol=1e-9)
+
+
+def test_the_mean_of_the_surroundings_leaves_out_what_is_beyond_the_border():
+    image = np.random.default_rng(0).normal(size=(1, 4, 5, 1))
+    found = surroundings_mean(tf.constant(image), 3)[0, ..., 0]
+    for y in range(4):
+        for x in range(5):
+            about = image[0, max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2]
+            np.testing.assert_allclose(found[y, x], about.mean(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_coordinates_are_equal_in_both_and_not_where_they_are_no_number(plain):
+    first = tf.constant([[1.0, 2.0], [1.0, 2.0], [np.nan, 2.0], [0.0, 0.0]])
+    second = tf.constant([[1.0, 2.0], [1.0, 2.5], [np.nan, 2.0], [-0.0, 0.0]])
+    with plain_operators() if plain else contextlib.nullcontext():
+        np.testing.assert_array_equal(equal_pixels(first, second), [[1], [0], [0], [1]])
