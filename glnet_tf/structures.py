@@ -6,6 +6,7 @@ Shapes use B for the batch, H and W for the image, s for the pyramid level (h = 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -157,6 +158,12 @@ def split(tensor: tf.Tensor, count: int) -> tf.Tensor:
     """Returns a [B * count, ...] tensor as [B, count, ...]: the inverse of merge."""
     first = -1 if tensor.shape[0] is None else tensor.shape[0] // count
     return tf.reshape(tensor, [first, count, *(dimension(tensor, axis) for axis in range(1, len(tensor.shape)))])
+
+
+def pick(tensor: tf.Tensor, numbers: Sequence[int]) -> tf.Tensor:
+    """Returns frames or pairs of [B, K, ...] by their numbers, side by side in one batch: [B * len(numbers), ...]."""
+    # Numbers of 64 bits lie on a GPU; of 32 bits they would travel there at every step.
+    return merge(tf.gather(tensor, tf.constant(numbers, tf.int64), axis=1))
 
 
 class FramePrediction(NamedTuple):

@@ -36,6 +36,7 @@ from glnet_tf.structures import (
     height_and_width,
     merge,
     ordered_pairs,
+    pick,
     split,
 )
 
@@ -129,11 +130,6 @@ class Comparison(NamedTuple):
     by_flow: FlowComparison
 
 
-def _of_frames(tensor: tf.Tensor, frames: tuple[int, ...]) -> tf.Tensor:
-    """Picks one frame per ordered pair from [B, F, ...]: [B * P, ...]."""
-    return merge(tf.gather(tensor, frames, axis=1))
-
-
 def image_pyramid(images: tf.Tensor) -> list[tf.Tensor]:
     """Returns the snippet's images, [B, F, H, W, 3], at every level: [B, F, h, w, 3]."""
     return [split(level, images.shape[1]) for level in pyramid(merge(images), SCALES)]
@@ -144,14 +140,14 @@ def compare_by_flow(images: tf.Tensor, flows: tf.Tensor, level: int) -> FlowComp
     frames, (first, second, reverse) = images.shape[1], ordered_pairs(images.shape[1])
 
     def of_first(maps: tf.Tensor) -> tf.Tensor:
-        return _of_frames(split(maps, frames), first)
+        return pick(split(maps, frames), first)
 
     # Of frames, each computed once.
     edges, of_frames = edge_weights(merge(images)), moments(merge(images))
-    moments_a, image_b = Moments(*map(of_first, of_frames)), _of_frames(images, second)
+    moments_a, image_b = Moments(*map(of_first, of_frames)), pick(images, second)
     flow = merge(flows)
     pixels = pixel_grid(*height_and_width(flow), flow.dtype) + flow
-    sampled, valid = warp(tf.concat([image_b, merge(tf.gather(flows, reverse, axis=1))], axis=-1), pixels)
+    sampled, valid = warp(tf.concat([image_b, pick(flows, reverse)], axis=-1), pixels)
     image, returned = tf.split(sampled, [3, 2], axis=-1)
     visible = valid * flow_visible(flow, returned, OCCLUSION_ALPHA / 2**level, OCCLUSION_BETA)
     return FlowComparison(
@@ -185,8 +181,8 @@ def compare(
     disparity, (first, second, _) = predictions.disparities[level], ordered_pairs(images.shape[1])
     intrinsics = tf.repeat(pyramid_intrinsics(predictions.intrinsics, level), len(first), axis=0)
     poses = merge(predictions.poses)
-    rigid = rigid_correspondence(tf.math.reciprocal(_of_frames(disparity, first)), intrinsics, poses)
-    sampled, _ = warp(tf.concat([by_flow.image_b, _of_frames(disparity, second)], axis=-1), rigid.pixels)
+    rigid = rigid_correspondence(tf.math.reciprocal(pick(disparity, first)), intrinsics, poses)
+    sampled, _ = warp(tf.concat([by_flow.image_b, pick(disparity, second)], axis=-1), rigid.pixels)
     rigid_image, sampled_disparity = tf.split(sampled, [3, 1], axis=-1)
     sampled_depth = tf.math.reciprocal(sampled_disparity)
     return Comparison(
@@ -247,7 +243,7 @@ def level_terms(
         flow_smoothness=flow.smoothness,
         consistency=flow.consistency,
         triangulation=(
-            triangulation_loss(_of_frames(predictions.disparities[level], ordered_pairs(images.shape[1]).first), target)
+            triangulation_loss(pick(predictions.disparities[level], ordered_pairs(images.shape[1]).first), target)
             if target
             else tf.zeros_like(pair.poses[:, 0, 0])
         ),
@@ -267,11 +263,11 @@ def triangulation_targets(images: tf.Tensor, predictions: Predictions) -> list[T
     flows = tf.stop_gradient(predictions.flows[0])
     flow, (first, _, reverse) = merge(flows), ordered_pairs(images.shape[1])
     grid = pixel_grid(*height_and_width(flow), flow.dtype)
-    returned, valid = warp(merge(tf.gather(flows, reverse, axis=1)), grid + flow)
+    returned, valid = warp(pick(flows, reverse), grid + flow)
     visible = valid * flow_visible(flow, returned, OCCLUSION_ALPHA / 2, OCCLUSION_BETA)
     intrinsics = tf.repeat(predictions.intrinsics, len(reverse), axis=0)
     found = triangulate(flow, *(tf.stop_gradient(x) for x in (intrinsics, merge(predictions.poses))))
-    return target_pyramid(found, visible, _of_frames(images, first))
+    return target_pyramid(found, visible, pick(images, first))
 
 
 def objectives(

@@ -13,7 +13,7 @@ from glnet_tf.geometry.ground import Ground
 from glnet_tf.geometry.transform import scaled_translation
 from glnet_tf.models.glnet import GLNet, both_ways
 from glnet_tf.models.levels import with_levels
-from glnet_tf.structures import Predictions, Snippet, height_and_width, merge, ordered_pairs, split
+from glnet_tf.structures import Predictions, Snippet, height_and_width, merge, ordered_pairs, pick, split
 
 Size = tuple[int, int]
 
@@ -117,9 +117,7 @@ def frame_evidence(
     """
     count = flows.shape[1]
     frames, reverse = count // 2 + 1, ordered_pairs(count // 2 + 1).reverse
-    pairs = pair_evidence(
-        merge(flows), merge(tf.gather(flows, reverse, axis=1)), tf.repeat(intrinsics, count, axis=0), merge(poses)
-    )
+    pairs = pair_evidence(merge(flows), pick(flows, reverse), tf.repeat(intrinsics, count, axis=0), merge(poses))
     to_next, to_previous = zip(*(tf.split(split(x, count), 2, axis=1) for x in pairs))
     # The last frame has no next one, the first none before.
     last, first = [[0, 0], [0, 1], *[[0, 0]] * 3], [[0, 0], [1, 0], *[[0, 0]] * 3]

@@ -28,6 +28,7 @@ from glnet_tf.structures import (
     height_and_width,
     merge,
     ordered_pairs,
+    pick,
     snippet_signature,
     split,
 )
@@ -288,9 +289,9 @@ def large_flow(flow: tf.Tensor, final: Predictions) -> tf.Tensor:
 def _with_rigid_flow(flow: tf.Tensor, disparity: tf.Tensor, poses: tf.Tensor, intrinsics: tf.Tensor) -> tf.Tensor:
     pairs = ordered_pairs(disparity.shape[1])
     count = len(pairs.first)
-    depth = 1 / merge(tf.gather(disparity, pairs.first, axis=1))
+    depth = 1 / pick(disparity, pairs.first)
     rigid = rigid_correspondence(depth, tf.repeat(intrinsics, count, axis=0), merge(poses))
-    return split(fused_flow(merge(flow), merge(tf.gather(flow, pairs.reverse, axis=1)), rigid.pixels), count)
+    return split(fused_flow(merge(flow), pick(flow, pairs.reverse), rigid.pixels), count)
 
 
 def _rows(batch: Batch, rows: list[int]) -> Batch:

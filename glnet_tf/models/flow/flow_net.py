@@ -13,7 +13,7 @@ from glnet_tf.models.encoders.build import build_encoder
 from glnet_tf.models.flow.cost_volume import ComparingFlowNet, cost_volume, expected_displacement, standardised
 from glnet_tf.models.flow.pwc import PwcFlowNet
 from glnet_tf.models.flow.variational import normalised, refined_flow
-from glnet_tf.structures import SCALES, dimension, frame_pairs, height_and_width, merge, split
+from glnet_tf.structures import SCALES, dimension, frame_pairs, height_and_width, merge, pick, split
 
 # The decoders speak in tenths of the image's width, so that their outputs stay near one at every level.
 FLOW_UNIT = 0.1
@@ -42,8 +42,8 @@ class StackedFlowNet(keras.Model):
           one [B, P, h, w, 2] tensor per level, in pixels of that level.
         """
         first, second = frame_pairs(images.shape[1], forward_only)
-        stacked = tf.concat([tf.gather(images, first, axis=1), tf.gather(images, second, axis=1)], axis=-1)
-        features = self.encoder(merge(stacked), training=training and self.learns_statistics)
+        stacked = tf.concat([pick(images, first), pick(images, second)], axis=-1)
+        features = self.encoder(stacked, training=training and self.learns_statistics)
         return tuple(split(_in_pixels(x), len(first)) for x in self.decoder(features))
 
 
@@ -83,7 +83,7 @@ class MatchingFlowNet(ComparingFlowNet):
         greys = pyramid(tf.image.rgb_to_grayscale(merge(images)), SCALES)
 
         def of_pairs(frames: tf.Tensor, which: tuple[int, ...]) -> tf.Tensor:
-            return merge(tf.gather(split(frames, images.shape[1]), which, axis=1))
+            return pick(split(frames, images.shape[1]), which)
 
         def refined(flow: tf.Tensor, level: int) -> tf.Tensor:
             shape = normalised(greys[level])

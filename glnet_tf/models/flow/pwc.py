@@ -10,7 +10,7 @@ from glnet_tf.geometry.camera import pixel_grid
 from glnet_tf.geometry.sampling import warp
 from glnet_tf.models.flow.cost_volume import ComparingFlowNet, cost_volume, expected_displacement, standardised
 from glnet_tf.models.flow.variational import normalised, refined_flow
-from glnet_tf.structures import SCALES, frame_pairs, height_and_width, merge, split
+from glnet_tf.structures import SCALES, frame_pairs, height_and_width, merge, pick, split
 
 layers = keras.layers
 
@@ -49,7 +49,7 @@ class PwcFlowNet(ComparingFlowNet):
         first, second = frame_pairs(images.shape[1], forward_only)
 
         def of_pairs(frames: tf.Tensor, which: tuple[int, ...]) -> tf.Tensor:
-            return merge(tf.gather(split(frames, images.shape[1]), which, axis=1))
+            return pick(split(frames, images.shape[1]), which)
 
         encoded = self.encoder(merge(images), training=training and self.learns_statistics)
         features = [standardised(tf.cast(feature, tf.float32)) for feature in encoded]
