@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -144,3 +146,11 @@ def test_a_wrong_import_is_found(module, source):
 )
 def test_a_permitted_import_passes(module, source):
     assert violations(module, source) == []
+
+
+@pytest.mark.slow
+def test_the_first_prediction_waits_for_no_drawing_library():
+    late = "{'trimesh', 'matplotlib.figure', 'tensorboard.plugins'}"
+    seen = f"import sys, glnet_tf.inference.refine; print({late} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", seen], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

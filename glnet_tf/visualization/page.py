@@ -8,17 +8,19 @@ import io
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import jinja2
 import numpy as np
-from matplotlib.figure import Figure
 from PIL import Image
 
 from glnet_tf.files import write_bytes
 from glnet_tf.progress import command_line
-from glnet_tf.visualization.plots import add_legend
+from glnet_tf.visualization.plots import add_legend, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MAX_FRAMES, WIDEST, JPEG_QUALITY = 48, 640, 80
 LAYERS = {
@@ -123,8 +125,7 @@ def chart(
       x, y: names of the axes, with units.
       level: name and value of a horizontal line.
     """
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = new_figure(6, 4)
     for name, values in curves.items():
         axes.plot(*values, label=name, marker="." if len(values[0]) < 3 else None)
     if level is not None:
@@ -138,8 +139,7 @@ def chart(
 
 def path_from_above(paths: dict[str, np.ndarray], unit: str) -> str:
     """Returns a drawing of camera paths, [N, 4, 4] camera to world, as a data: URL; x to the right, z upwards."""
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = new_figure(6, 4)
     for name, poses in paths.items():
         axes.plot(poses[:, 0, 3], poses[:, 2, 3], label=name)
     start = next(iter(paths.values()))[0]

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from glnet_tf.files import replacement
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
+    """Returns an empty figure of a size in inches, and its axes."""
+    from matplotlib.figure import Figure  # a fifth of a second, which the first frame need not wait for
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.add_subplot()
 
 
 def add_legend(axes: Axes) -> None:
@@ -25,8 +36,7 @@ def write_trajectory_plot(file: Path, trajectories: dict[str, np.ndarray]) -> No
       file: path of the drawing.
       trajectories: [N, 4, 4] camera to world, by the name in the legend.
     """
-    figure = Figure(figsize=(6, 6), layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = new_figure(6, 6)
     for name, poses in trajectories.items():
         axes.plot(poses[:, 0, 3], poses[:, 2, 3], label=name)
     axes.plot(*next(iter(trajectories.values()))[0, [0, 2], 3], "k.", label="start")
