@@ -151,6 +151,6 @@ def test_a_permitted_import_passes(module, source):
 @pytest.mark.slow
 def test_the_first_prediction_waits_for_no_drawing_library():
     late = "{'trimesh', 'matplotlib.figure'}"
-    seen = f"import sys, glnet_tf.inference.refine; print({late} & set(sys.modules))"
+    seen = f"import sys, glnet_tf.cli.flagging, glnet_tf.inference.refine; print({late} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", seen], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"

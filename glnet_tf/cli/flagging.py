@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 from absl import app, flags
 
+from glnet_tf.cli.quiet import quiet_tensorflow
 from glnet_tf.cli.signals import WORDS, end_by_signals, exit_code, hear_signals, received
 from glnet_tf.config import DataConfig
 from glnet_tf.errors import ConfigError, GLNetError, reason_of
@@ -24,8 +25,7 @@ from glnet_tf.inference.outputs import DEFAULT_OUTPUTS, OF_ALL, OF_FRAMES
 if TYPE_CHECKING:
     from glnet_tf.training.checkpoints import Architecture
 
-# Before TensorFlow is imported: what it would say to nobody's use.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+quiet_tensorflow()
 
 Config = TypeVar("Config")
 ADVICE = (
