@@ -150,9 +150,8 @@ def solve_positive(matrix: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
     system = tf.concat([matrix, right[..., tf.newaxis]], axis=-1)
     for row in range(size):
         solved = system[:, row] * tf.math.reciprocal(system[:, row, row, tf.newaxis])
-        system -= (system[:, :, row] - tf.one_hot(row, size, dtype=matrix.dtype))[..., tf.newaxis] * solved[
-            :, tf.newaxis
-        ]
+        others = system[:, :, row] - tf.one_hot(row, size, dtype=matrix.dtype)
+        system -= others[..., tf.newaxis] * solved[:, tf.newaxis]
     return system[..., -1]
 
 

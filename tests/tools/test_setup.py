@@ -235,10 +235,10 @@ def test_every_line_of_a_lock_is_one_exact_version(lock):
 def test_a_lock_agrees_with_the_ranges(lock, python, monkeypatch):
     arguments, versions = declared(monkeypatch), locked_versions(lock, python)
     # Python 3.11 can have the new lane, too: what is asked for there is what 3.12 asks for.
-    judged = environment("3.12.0" if lock == "requirements-new.txt" and python.startswith("3.11") else python)
+    asked_of = environment("3.12.0" if lock == "requirements-new.txt" and python.startswith("3.11") else python)
     for text in arguments["install_requires"] + arguments["extras_require"]["dev"]:
         requirement = Requirement(text)
-        if requirement.marker is not None and not requirement.marker.evaluate(judged):
+        if requirement.marker is not None and not requirement.marker.evaluate(asked_of):
             continue
         name = canonicalize_name(requirement.name)
         assert name in versions, f"{name} is not in {lock} for Python {python}"
