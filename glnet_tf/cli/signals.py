@@ -8,6 +8,7 @@ import sys
 
 WORDS = "interrupted; the same command goes on"
 NUMBERS = (signal.SIGINT, signal.SIGTERM)
+STDERR = os.dup(2)  # as it is while the import of TensorFlow is kept quiet, too
 received: list[int] = []
 
 
@@ -37,7 +38,7 @@ def _stop(number: int, frame: object) -> None:
     while frame is not None:
         # Modules catch what is raised while they are imported; there is nothing to bring to an end yet.
         if frame.f_code.co_filename.startswith("<frozen importlib"):  # type: ignore[attr-defined]
-            os.write(2, f"{WORDS}\n".encode())
+            os.write(STDERR, f"{WORDS}\n".encode())
             os._exit(exit_code())
         frame = frame.f_back  # type: ignore[attr-defined]
     raise KeyboardInterrupt
