@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
 from absl import flags
 
+from glnet_tf.cli.calling import call_command
 from glnet_tf.cli.flagging import run
 from glnet_tf.errors import ConfigError
 from glnet_tf.files import make_folder, read_json, write_json
 
-TOOLS = Path(__file__).resolve().parent
 STAGES = {"none": "as predicted", "fusion": "fusion", "pft": "PFT", "oft": "OFT", "pft_oft": "PFT, then OFT"}
 # The errors that are printed, whichever of them a test has.
 SHOWN = (
@@ -50,7 +49,7 @@ def refined(given: list[str], place: Path) -> dict[str, dict[str, float]]:
     """Returns the errors of every stage of a refinement."""
     file = place / "table.json"
     if not file.exists():
-        call("refine.py", *given, f"--output_dir={place}")
+        call_command("refine", *given, f"--output_dir={place}", quiet=True)
     return of_stages(read_json(file, "errors by stage", {str: {str: float}}))
 
 
@@ -60,16 +59,9 @@ def evaluated(given: list[str], place: Path) -> dict[str, dict[str, float]]:
     for stage in ("none", "fusion"):
         file = place.with_name(f"{place.name}_{stage}.json")
         if not file.exists():
-            call("evaluate.py", *given, f"--refine={stage}", f"--output={file}")
+            call_command("evaluate", *given, f"--refine={stage}", f"--output={file}", quiet=True)
         found[stage] = read_json(file, "an evaluation", {"metrics": {str: float}})["metrics"]
     return of_stages(found)
-
-
-def call(tool: str, *given: str) -> None:
-    """Runs a tool; what it complains of ends this one as well."""
-    done = subprocess.run([sys.executable, str(TOOLS / tool), *given], stdout=subprocess.DEVNULL)
-    if done.returncode:
-        sys.exit(done.returncode)
 
 
 def of_stages(errors: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:

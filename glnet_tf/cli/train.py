@@ -1,4 +1,4 @@
-"""Trains GLNet: python tools/train.py --flagfile=configs/street_lite.flags --run_dir=runs/street_lite."""
+"""Trains GLNet: python tools/train.py --flagfile=configs/paper.flags --data_dir=VIDEOS --run_dir=runs/paper."""
 
 from __future__ import annotations
 

@@ -92,15 +92,18 @@ def write_summary(
     paths: dict[str, list[FrameRow]] = {}
     for row in rows:
         paths.setdefault(row.path, []).append(row)
-    strip = FrameStrip()
+    strip, view = FrameStrip(), ""
     with progress_bar(len(rows), "drawing", "frame") as bar:
         for path, of_path in paths.items():
             _write_path(results, path, of_path, fps, notes.get("intrinsics", "given by the data, or by the model"))
             if results.outputs.isdisjoint(OF_ALL):
                 continue
-            for name, drawn in _drawn(results, path, of_path, fps, min_confidence):
-                strip.add(name, drawn)
+            cloud = PointCloud(min_confidence)
+            for name, drawn in _drawn(results, path, of_path, fps, cloud):
+                strip.add(name, drawn, float(np.mean(drawn["confidence"])))
                 bar.update()
+            if "page" in results.outputs and "cloud" in results.outputs and not view:
+                view = cloud.viewer(np.array([row.pose for row in of_path]))
     errors = average_errors([row.errors for row in rows if row.errors])
     if errors:
         write_json(results.folder / "table.json", errors)
@@ -114,7 +117,7 @@ def write_summary(
     tables = [Table("Errors against the truth", *_head_and_rows(errors), PROTOCOL)] if errors else []
     charts = _charts(paths, _curves(results, rows), notes["unit"])
     if "page" in results.outputs:
-        write_report(results.folder / "report.html", title, lines, strip.frames, charts, tables)
+        write_report(results.folder / "report.html", title, lines, strip.frames, charts, tables, view)
     kept = {"frames": len(rows), "depth_png_scale": rows[0].depth_png_scale if rows else None, "remarks": list(remarks)}
     write_json(results.folder / "prediction.json", {**notes, **kept, "not_refined": dict(reasons)})
     return errors
@@ -145,10 +148,10 @@ def _write_path(results: ResultFolder, path: str, rows: Sequence[FrameRow], fps:
 
 
 def _drawn(
-    results: ResultFolder, path: str, rows: Sequence[FrameRow], fps: float, min_confidence: float
+    results: ResultFolder, path: str, rows: Sequence[FrameRow], fps: float, cloud: PointCloud
 ) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
     """Writes pictures, point clouds and films of a path, as chosen, and yields every frame's pictures."""
-    pictures, cloud, outputs = Pictures(), PointCloud(min_confidence), results.outputs
+    pictures, outputs = Pictures(), results.outputs
     with contextlib.ExitStack() as films:
         if "video" in outputs:
             film = films.enter_context(Movie(results.new_file("video", path, ".mp4"), fps))

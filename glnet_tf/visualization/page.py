@@ -17,6 +17,7 @@ from PIL import Image
 
 from glnet_tf.files import write_bytes
 from glnet_tf.progress import command_line
+from glnet_tf.visualization.pictures import depth_picture, flow_picture
 from glnet_tf.visualization.plots import add_legend, new_figure
 
 if TYPE_CHECKING:
@@ -25,19 +26,24 @@ if TYPE_CHECKING:
 MAX_FRAMES, WIDEST, JPEG_QUALITY = 48, 640, 80
 LAYERS = {
     "frame": "frame",
-    "depth": "inverse depth: near is bright",
+    "depth": "inverse depth: bright is near, black is far, on one scale for all frames",
+    "depth_before": "inverse depth before refinement, on the same scale",
     "confidence": "confidence of the depth: white is proved by the motion, black is the network's word alone",
-    "flow": "flow to the next frame: the hue is the direction",
-    "moving": "moving by itself (red)",
+    "flow": "flow to the next frame: the hue is the direction, as in the wheel; pale is slow, white stands still",
+    "moving": "red: moves by itself, or depth is wrong there",
 }
+# What may stand on the two sides of the edge: those of the first pair that is there do at the start.
+WIPES = (("frame", "depth"), ("depth_before", "depth"), ("depth", "confidence"))
+KEY_HEIGHT, KEY_WIDTH = 24, 160
 VERSIONED = ("glnet_tf", "tensorflow", "numpy", "opencv-python-headless")
 
 
 class ReportFrame(NamedTuple):
-    """A frame's name and its pictures, as data: URLs, by the layer's name (those of LAYERS, and depth_before)."""
+    """A frame's name, its pictures, as data: URLs, by the layer's name (see LAYERS), and how well it shows them off."""
 
     name: str
     pictures: dict[str, str]
+    score: float = 0.0
 
 
 class Table(NamedTuple):
@@ -56,14 +62,15 @@ class FrameStrip:
         self.frames: list[ReportFrame] = []
         self._every, self._seen = 1, 0
 
-    def add(self, name: str, pictures: dict[str, np.ndarray]) -> None:
+    def add(self, name: str, pictures: dict[str, np.ndarray], score: float = 0.0) -> None:
         """Keeps a frame's pictures, [H, W, 3] uint8 each, if it is its turn."""
         if self._seen % self._every == 0:
             if len(self.frames) == MAX_FRAMES:
                 self.frames = self.frames[::2]
                 self._every *= 2
             if self._seen % self._every == 0:
-                self.frames.append(ReportFrame(name, {layer: as_jpeg(x) for layer, x in pictures.items()}))
+                urls = {layer: as_jpeg(picture) for layer, picture in pictures.items()}
+                self.frames.append(ReportFrame(name, urls, score))
         self._seen += 1
 
 
@@ -74,6 +81,7 @@ def write_report(
     frames: Sequence[ReportFrame] = (),
     charts: Sequence[tuple[str, str]] = (),
     tables: Sequence[Table] = (),
+    cloud: str = "",
 ) -> None:
     """Writes the page, whole or not at all.
 
@@ -81,9 +89,10 @@ def write_report(
       file: its path.
       title: of the page.
       lines: what is to be known first.
-      frames: under a slider; with the layer depth_before, before and after are wiped across.
+      frames: they play, and two of their layers are wiped across; the page opens with the one of the highest score.
       charts: caption and data: URL, see `chart` and `path_from_above`.
       tables: of metrics.
+      cloud: a page of its own in which a point cloud is turned, see PointCloud.viewer; empty: none.
     """
     present = {layer for frame in frames for layer in frame.pictures}
     environment = jinja2.Environment(loader=jinja2.PackageLoader("glnet_tf.visualization", "."), autoescape=True)
@@ -91,8 +100,10 @@ def write_report(
         title=title,
         lines=lines,
         frames=[frame._asdict() for frame in frames],
-        layers=[pair for pair in LAYERS.items() if pair[0] in present],
-        compared="depth_before" in present,
+        best=max(range(len(frames)), key=lambda i: frames[i].score, default=0),
+        layers=[(name, caption, _key(name)) for name, caption in LAYERS.items() if name in present],
+        wipes=[wipe for wipe in WIPES if present.issuperset(wipe)],
+        cloud=cloud,
         charts=charts,
         tables=tables,
         command=command_line(),
@@ -150,6 +161,22 @@ def path_from_above(paths: dict[str, np.ndarray], unit: str) -> str:
     axes.grid(alpha=0.3)
     add_legend(axes)
     return _drawn(figure)
+
+
+def _key(layer: str) -> str:
+    """Returns what the colours of a layer mean as a data: URL; empty where they are the frame's own."""
+    values = np.broadcast_to(np.linspace(0, 1, KEY_WIDTH), (KEY_HEIGHT, KEY_WIDTH))
+    if layer in ("depth", "depth_before"):
+        return as_jpeg(depth_picture(values, 0.0, 1.0))
+    if layer == "confidence":
+        return as_jpeg(np.repeat(np.round(255 * values).astype(np.uint8)[..., np.newaxis], 3, axis=-1))
+    if layer == "flow":
+        side = np.linspace(-1, 1, 3 * KEY_HEIGHT)
+        directions = np.stack(np.meshgrid(side, side), axis=-1)
+        wheel = flow_picture(directions, 1.0)
+        wheel[np.linalg.norm(directions, axis=-1) > 1] = 255
+        return as_jpeg(wheel)
+    return ""
 
 
 def _drawn(figure: Figure) -> str:

@@ -11,6 +11,9 @@ from glnet_tf.structures import FramePrediction
 
 MAX_POINTS = 400_000
 POINTS_PER_FRAME = 20_000
+# Points, and pixels of the view, in which a cloud is turned in a page: of two megabytes.
+VIEWED_POINTS, VIEW = 100_000, (1024, 512)
+PATH_COLOUR = (220, 30, 30, 255)
 # Points farther than this many times the frame's median depth are left out: they are the least certain.
 MAX_DEPTH = 4.0
 
@@ -65,3 +68,34 @@ class PointCloud:
 
         points, colours = self.arrays()
         write_bytes(file, trimesh.PointCloud(points, colours).export(file_type="ply"))
+
+    def viewer(self, poses: np.ndarray) -> str:
+        """Returns a page, one file without a network, in which at most VIEWED_POINTS of the points are turned.
+
+        Empty, if there are none.
+
+        Args:
+          poses: [N, 4, 4] camera to world, whose path is drawn; it is seen from behind and above the first.
+        """
+        import trimesh
+        from trimesh.viewer import scene_to_html
+
+        points, colours = self.arrays()
+        if not len(points):
+            return ""
+        chosen = np.random.default_rng(0).permutation(len(points))[:VIEWED_POINTS]
+        upright = np.diag([1.0, -1.0, -1.0])  # x right, y up, z towards the viewer
+        scene = trimesh.Scene([trimesh.PointCloud(points[chosen] @ upright, colours[chosen])])
+        if np.ptp(poses[:, :3, 3]) > 0:
+            path = trimesh.load_path(poses[:, :3, 3] @ upright)
+            path.colors = [PATH_COLOUR] * len(path.entities)
+            scene.add_geometry(path)
+        depth = float(np.median(points[:, 2]))
+        scene.camera = trimesh.scene.Camera(resolution=VIEW, fov=(60, 30))
+        centre = scene.bounds.mean(axis=0)
+        place = np.array([centre[0], centre[1] + 0.5 * depth, 0.6 * depth])
+        _, down, ahead = place - centre
+        tilt = trimesh.transformations.rotation_matrix(-np.arctan2(down, ahead), [1, 0, 0])
+        scene.camera_transform = trimesh.transformations.translation_matrix(place) @ tilt
+        # A point of one pixel is hardly seen.
+        return scene_to_html(scene).replace("new THREE.PointsMaterial()", "new THREE.PointsMaterial({size: 3})")

@@ -1,0 +1,35 @@
+"""Calls of commands, each in a process of its own, one after the other."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+from glnet_tf.cli.signals import received
+
+COMMAND = "from glnet_tf.cli import main; main()"
+
+
+def call_command(name: str, *given: str, quiet: bool = False) -> None:
+    """Runs `glnet NAME GIVEN...`; what it complains of ends this process as well, with its exit status.
+
+    A signal ends it as it ends the command: what is there is saved first.
+
+    Args:
+      name: of the command.
+      given: its flags.
+      quiet: whether what it prints, but not what it complains of, is left out.
+    """
+    output = subprocess.DEVNULL if quiet else None
+    with subprocess.Popen([sys.executable, "-c", COMMAND, name, *given], stdout=output) as process:
+        status = None
+        while status is None:
+            try:
+                status = process.wait()
+            except KeyboardInterrupt:
+                # A terminal gives Ctrl-C to both of them, and a second one would end the command at once.
+                if received[-1] == signal.SIGTERM:
+                    process.terminate()
+    if status:
+        sys.exit(status if status > 0 else 128 - status)
