@@ -38,7 +38,7 @@ ALLOWED = {
     "evaluation": WORK | {"geometry", "data", "metrics", "visualization", "inference"},
     "experiments": WORK
     | {"geometry", "models", "losses", "data", "metrics", "visualization", "training"}
-    | {"refinement", "inference", "evaluation"},
+    | {"refinement", "inference", "evaluation", "cli.calling"},
     "cli": WORK | {"models", "data", "metrics", "visualization", "training", "inference", "evaluation"},
 }
 # Where in the package a third-party module may be imported; every other module may be imported anywhere.

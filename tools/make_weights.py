@@ -8,12 +8,10 @@ from pathlib import Path
 
 from absl import flags
 
-from glnet_tf.cli.calling import call_command
+from glnet_tf.cli.calling import call_command, call_once
 from glnet_tf.cli.flagging import run
 from glnet_tf.errors import ConfigError
-from glnet_tf.files import make_folder, write_bytes
-
-FINISHED = "finished"
+from glnet_tf.files import make_folder
 
 flags.DEFINE_multi_string(
     "stage",
@@ -34,11 +32,10 @@ def main() -> None:
     for number, stage in enumerate(given.stage):
         name, _, command = stage.partition(": ")
         run_dir = folder / name.replace(" ", "_")
-        if not (run_dir / FINISHED).exists():
-            print(f"{name} ({number + 1} of {len(given.stage)})", file=sys.stderr)
-            placed = command.replace("{data}", shlex.quote(given.data)).replace("{before}", shlex.quote(before))
-            call_command("train", *shlex.split(placed), f"--cache_dir={folder / 'cache'}", f"--run_dir={run_dir}")
-            write_bytes(run_dir / FINISHED, b"")
+        print(f"{name} ({number + 1} of {len(given.stage)})", file=sys.stderr)
+        placed = command.replace("{data}", shlex.quote(given.data)).replace("{before}", shlex.quote(before))
+        places = f"--cache_dir={folder / 'cache'}", f"--run_dir={run_dir}"
+        call_once(run_dir / "finished", "train", *shlex.split(placed), *places)
         before = str(run_dir)
     call_command(
         *("export", "--format=weights", f"--run_dir={before}"),

@@ -5,8 +5,10 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 from glnet_tf.cli.signals import received
+from glnet_tf.files import write_bytes
 
 COMMAND = "from glnet_tf.cli import main; main()"
 
@@ -33,3 +35,10 @@ def call_command(name: str, *given: str, quiet: bool = False) -> None:
                     process.terminate()
     if status:
         sys.exit(status if status > 0 else 128 - status)
+
+
+def call_once(done: Path, name: str, *given: str, quiet: bool = True) -> None:
+    """Runs a command, see call_command, unless `done` is there, which an earlier call has left that came to its end."""
+    if not done.exists():
+        call_command(name, *given, quiet=quiet)
+        write_bytes(done, b"")

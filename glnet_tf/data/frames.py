@@ -78,6 +78,12 @@ class Frames:
 
     Raises:
       DataError: there is no such input, or it holds no frame (the latter when iterated).
+
+    Example:
+      from glnet_tf.data.frames import Frames, Selection
+
+      for frame in Frames("drive.mp4", Selection(end=10.0, stride=2)):
+          print(frame.name, frame.time, frame.image.shape)
     """
 
     def __init__(self, place: str, selection: Selection = ALL):

@@ -53,7 +53,7 @@ class StreetSource(Source):
       style: how the streets look, see `street.Street`; "mixed": each in its own, by a camera of its own focal
         length, height and pitch.
       traffic: see `street.Street`.
-      stride, holdout_frames, part: see `base.snippet_frames`.
+      stride, holdout_frames, part: see `data.source.snippet_frames`.
 
     Raises:
       DataError: no snippet remains.
@@ -217,7 +217,8 @@ def open_source(config: DataConfig, part: str) -> Source:
 
     Args:
       config: kinds, folders, scenes, stride and held-out frames.
-      part: "train": all but the held-out frames; "validation": these only; "all", "frames": see `base.snippet_frames`.
+      part: "train": snippets without a held-out frame; "validation": of these frames only; "all": all snippets;
+        "frames": one for every usable frame, in which a frame without a neighbour stands in for it.
 
     Returns:
       One source; several kinds are joined.
@@ -225,6 +226,18 @@ def open_source(config: DataConfig, part: str) -> Source:
     Raises:
       ConfigError: the kinds, folders and scenes of the configuration do not fit together.
       DataError: the data are missing or not as they should be.
+
+    Example:
+      from glnet_tf.config import DataConfig
+      from glnet_tf.data.pipeline import batches
+      from glnet_tf.data.sources import open_source
+
+      data = DataConfig(dataset="video", data_dir="drive.mp4", batch_size=2)
+      source = open_source(data, "all")
+      print(len(source), "snippets, of the first", source.files(0))
+      for snippet in batches(source, data):
+          snippet.images  # [B, 3, 128, 416, 3] float32 RGB from 0 to 1; the last batch may be smaller
+          snippet.intrinsics  # [B, 3, 3] K in pixels of these images; zeros where it is not known
     """
     kinds = split_names(config.dataset)
     for kind in kinds or [config.dataset]:

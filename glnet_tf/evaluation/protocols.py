@@ -94,10 +94,27 @@ def evaluate(
       indices: numbers of the snippets; those without a truth do not count.
       config: the protocol.
       data: batch size, and what the protocol says about the data.
-      model: whose predictions are evaluated; None: those in the files under config.predictions.
+      model: whose predictions are evaluated, refined as it refines them; None: those in the files under
+        config.predictions.
+
+    Returns:
+      The errors by name, and what was compared how.
 
     Raises:
+      ConfigError: files do not tell what config.task asks for.
       DataError: there is no truth, or a prediction is missing or not as it should be.
+
+    Example:
+      from glnet_tf.config import DataConfig, EvaluationConfig, StreetConfig
+      from glnet_tf.data.sources import open_source
+      from glnet_tf.evaluation.protocols import evaluate
+      from glnet_tf.inference.predictor import Predictor
+
+      data = DataConfig(dataset="street", street=StreetConfig(streets=1, street_frames=4))
+      source = open_source(data, "frames")  # for odometry: "all"
+      config = EvaluationConfig(task="depth", scaling="median")
+      report = evaluate(source, range(len(source)), config, data, Predictor("street-lite"))
+      print(report.protocol, report.metrics["abs_rel"], report.metrics["delta1"])
     """
     protocol = {
         "task": config.task,

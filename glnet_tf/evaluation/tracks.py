@@ -65,6 +65,13 @@ def read_track(place: Path) -> Track:
 def compare_tracks(config: EvaluationConfig) -> Report:
     """Compares the trajectory of `config.predictions` with that of `config.truth`, and K where both know it.
 
+    Args:
+      config: these two places, each a file of TUM or KITTI, COLMAP's text model or a result folder; the alignment; and
+        the tolerance of times.
+
+    Returns:
+      ATE, RPE and KITTI's drift (see trajectory_metrics), errors of K, and both trajectories, [N, 4, 4].
+
     Raises:
       ConfigError: only one of them is given.
       DataError: one cannot be read, or fewer than two poses belong together.

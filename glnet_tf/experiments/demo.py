@@ -1,148 +1,123 @@
-"""What the weights that ship know of streets they never saw, what training adds, and what refinement makes of it."""
+"""GLNet in four acts, by the commands as they are typed: predict, refine, train, judge; then a page about them."""
 
 from __future__ import annotations
 
-import dataclasses
+import shlex
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import tensorflow as tf
-from PIL import Image
 
-from glnet_tf.config import DataConfig, LossConfig, ModelConfig, RefinementConfig, StreetConfig, TrainingConfig
-from glnet_tf.data.pipeline import batches
-from glnet_tf.data.source import Source
-from glnet_tf.data.sources import open_source
+from glnet_tf.cli.calling import call_once
 from glnet_tf.files import read_json, read_json_lines, write_json
-from glnet_tf.refinement.refiner import Refiner
-from glnet_tf.structures import Predictions, Snippet
-from glnet_tf.training.summaries import board, explain
-from glnet_tf.training.trainer import Trainer
-from glnet_tf.training.validation import validate
-from glnet_tf.visualization.page import ReportFrame, Table, as_jpeg, chart, write_report
-from glnet_tf.visualization.pictures import write_png
+from glnet_tf.inference.result_folder import ResultFolder
+from glnet_tf.inference.summary import Pictures
+from glnet_tf.visualization.page import FrameStrip, Table, chart, path_from_above, write_report
+from glnet_tf.visualization.point_cloud import PointCloud
 
-# No street with these seeds is ever trained on, or used to choose a setting.
-TEST_SEED, TEST_STREETS, EVERY, PICTURES = 1000, 4, 2, 4
-STAGES = ("shipped", "trained", "refined")
-# An error, its name and its baseline's suffix in what validate returns, and what the baseline is.
-ROWS = (
-    ("depth AbsRel", "depth_abs_rel", "_constant", "best constant depth per image"),
-    ("flow EPE, px", "flow_epe", "_zero", "no motion"),
-    ("translation direction, deg", "translation_deg", "_straight", "straight ahead"),
-    ("rotation, deg", "rotation_deg", "_straight", "no rotation"),
-)
+# A road on which flow has little to hold on to, and faster than any in the training of street-lite; on those with the
+# seeds of TEST nothing was ever trained, and no setting chosen.
+ROADS = ("--dataset=street", "--street_style=highway")
+TRAIN = ("--streets=24", "--street_frames=8", "--zoom=0.3", "--colour=0.2", "--batch_size=8", "--checkpoint_steps=100")
+TEST = ("--streets=4", "--street_frames=30", "--street_seed=1000", "--every=7")
 
 
-def demonstrate(
-    run_dir: Path, data: DataConfig, model: ModelConfig, loss: LossConfig, training: TrainingConfig
-) -> None:
-    """Judges weights that ship on streets that were never seen, trains them, refines, and writes a page about it."""
+def demonstrate(folder: Path, clip: Path, steps: int) -> None:
+    """Plays the acts that were not played yet, prints a line about each, and writes report.html.
+
+    Args:
+      folder: for everything; the same call goes on where it was interrupted.
+      clip: the video of the first two acts.
+      steps: of the training.
+    """
     started = time.monotonic()
-    trainer = Trainer(run_dir, open_source(data, "train"), None, data, model, loss, training)
-    test = open_source(
-        dataclasses.replace(
-            data,
-            street=StreetConfig(street_seed=TEST_SEED, streets=TEST_STREETS, street_frames=data.street.street_frames),
-        ),
-        "train",
-    )
-    shown = next(iter(batches(test, batch_of(data), snippets_to_show(test))))
-    before = run_dir / "before.json"
-    if not before.exists():
-        print(f"{training.weights}, as it ships, on {TEST_STREETS} streets that it never saw", file=sys.stderr)
-        write_boards(trainer, shown, trainer.predict(shown), "shipped")
-        write_json(before, {"shipped": errors_of(trainer, test)})
-    if trainer.run() < training.steps:
-        return
-    print(f"refining {PICTURES} snippets", file=sys.stderr)
-    metrics = {
-        **read_json(before, "errors", {"shipped": {str: float}}),
-        "trained": errors_of(trainer, test),
-        **refined(trainer, test, shown),
+    predicted, refined, run = (folder / name for name in ("predicted", "refined", "run"))
+    shipped, evaluated = folder / "shipped.json", folder / "evaluated"
+    print("Act 1: depth, flow and motion of a motorway, by one uncalibrated camera", file=sys.stderr)
+    play(predicted, "predict", f"--input={clip}", "--refine=none", f"--output_dir={predicted}")
+    saw(f"{len(frames_of(predicted))} frames; look at {predicted / 'report.html'}")
+    print("Act 2: what the motion proves about that depth corrects it", file=sys.stderr)
+    play(refined, "predict", f"--input={clip}", "--refine=fusion", f"--output_dir={refined}")
+    frames = frames_of(refined)
+    kept = sum(bool(row["reason"]) for row in frames)
+    saw(f"{len(frames) - kept} of {len(frames)} frames corrected, {kept} left as predicted; {refined / 'report.html'}")
+    print("Act 3: training, without labels, on roads of a kind that street-lite never saw", file=sys.stderr)
+    places = f"--cache_dir={folder / 'cache'}", f"--run_dir={run}"
+    play(run, "train", "--weights=street-lite", *ROADS, *TRAIN, f"--steps={steps}", *places)
+    losses = [line["evidence"] for line in read_json_lines(run / "metrics.jsonl", {"step": int}) if "evidence" in line]
+    tenth = max(len(losses) // 10, 1)
+    saw(f"error against what flow proves: {np.mean(losses[:tenth]):.3f}, in the end {np.mean(losses[-tenth:]):.3f}")
+    print("Act 4: the truth of further roads of that kind says what it is worth", file=sys.stderr)
+    depth = "--task=depth", "--weights=street-lite", "--refine=none", f"--output={shipped}"
+    play(shipped, "evaluate", *depth, *ROADS, *TEST)
+    play(evaluated, "refine", f"--run_dir={run}", "--refine=fusion", *ROADS, *TEST, f"--output_dir={evaluated}")
+    table = errors(read_json(shipped, "an evaluation", {"metrics": {str: float}})["metrics"], evaluated)
+    print("\n".join(f"  {name:44}{value:>8}" for name, value in table))
+    seconds = round(time.monotonic() - started)
+    write_json(folder / "metrics.json", {"seconds": seconds, **{name: float(value) for name, value in table[1:]}})
+    write_page(folder, [refined, evaluated], losses, table, seconds)
+    print(f"{seconds} s on this machine; to look at: {folder / 'report.html'}")
+
+
+def play(place: Path, *command: str) -> None:
+    """Shows a command and runs it, unless it was done before."""
+    print(f"  glnet {shlex.join(command)}", file=sys.stderr)
+    call_once(place.with_name(f"{place.name}.done"), *command)
+
+
+def saw(words: str) -> None:
+    print(f"  {words}", file=sys.stderr)
+
+
+def frames_of(folder: Path) -> list[dict]:
+    return read_json_lines(folder / "frames.jsonl", {"name": str, "reason": str})
+
+
+def errors(shipped: dict[str, float], evaluated: Path) -> list[tuple[str, str]]:
+    """Returns a table of depth's AbsRel, from what costs nothing to what this made."""
+    stages = read_json(evaluated / "table.json", "errors by stage", {str: {str: float}})
+    values = {
+        "best constant of each image": shipped["abs_rel_constant"],
+        "best depth by image row": shipped["abs_rel_rows"],
+        "street-lite as it ships": shipped["abs_rel"],
+        "after training": stages["none"]["depth_abs_rel"],
+        "after training, refined": stages["fusion"]["depth_abs_rel"],
     }
-    metrics["seconds"] = round(time.monotonic() - started)
-    write_json(run_dir / "metrics.json", metrics)
-    write_page(run_dir, metrics)
-    for table in (errors(metrics), refinement(metrics)):
-        print("\n".join(f"{name:30}" + "".join(f"{cell:>12}" for cell in cells) for name, *cells in table), end="\n\n")
-    print(f"{metrics['seconds']} s on this machine; to look at: {run_dir / 'report.html'}")
+    return [("depth on four unseen roads", "AbsRel"), *((name, f"{value:.3f}") for name, value in values.items())]
 
 
-def snippets_to_show(source: Source) -> list[int]:
-    return [(2 * i + 1) * len(source) // (2 * PICTURES) for i in range(PICTURES)]
-
-
-def errors_of(trainer: Trainer, source: Source) -> dict[str, float]:
-    """Returns the errors of the networks as they are, see validate; and `focal`, the larger relative of fx and fy."""
-    errors = validate(trainer.predict, source, trainer.data, range(0, len(source), EVERY))
-    truth = float(source.load(tf.constant(0, tf.int64))[1][0, 0])
-    errors["focal"] = max(abs(float(focal[0]) / truth - 1) for focal in trainer.focal_lengths() if focal is not None)
-    return errors
-
-
-def refined(trainer: Trainer, source: Source, shown: Snippet) -> dict[str, dict[str, float]]:
-    """Returns the errors of the snippets that are shown, as the networks predict them after training, and by OFT."""
-    result = Refiner(trainer.model, config=RefinementConfig(refine="oft"))(shown)
-    write_boards(trainer, shown, result.initial, "trained")
-    write_boards(trainer, shown, result.final, "refined")
-
-    def errors(predictions: Predictions) -> dict[str, float]:
-        return validate(lambda _: predictions, source, batch_of(trainer.data), snippets_to_show(source))
-
-    return {"unrefined": errors(result.initial), "refined": errors(result.final)}
-
-
-def batch_of(data: DataConfig) -> DataConfig:
-    """The configuration that reads the snippets to show in one batch."""
-    return dataclasses.replace(data, batch_size=PICTURES)
-
-
-def write_boards(trainer: Trainer, shown: Snippet, predictions: Predictions, stage: str) -> None:
-    """Draws what is predictions about the snippets to show, one board each."""
-    for i in range(PICTURES):
-        snippet, made = (tf.nest.map_structure(lambda x, i=i: x[i : i + 1], batch) for batch in (shown, predictions))
-        write_png(trainer.run_dir / f"street{i}_{stage}.png", board(explain(snippet, made)))
-
-
-def write_page(run_dir: Path, metrics: dict[str, Any]) -> None:
-    """Writes report.html: the boards under a slider, the objective's terms, the tables."""
-    boards = [run_dir / f"street{number}_{stage}.png" for number in range(PICTURES) for stage in STAGES]
-    frames = [ReportFrame(board.stem, {"frame": as_jpeg(np.asarray(Image.open(board)), 2000)}) for board in boards]
-    lines = read_json_lines(run_dir / "metrics.jsonl", {"step": int})
-    steps = [line for line in lines if "total" in line]
-    curves = {
-        name: ([line["step"] for line in steps], [line[name] for line in steps]) for name in steps[0] if name != "step"
-    }
-    protocol = (
-        "Middle frames of snippets of streets that were not trained on; depth scaled by the median of each image."
-    )
-    tables = (("Errors", errors(metrics)), ("Refinement of the snippets above", refinement(metrics)))
+def write_page(
+    folder: Path, results: list[Path], losses: list[float], table: list[tuple[str, str]], seconds: float
+) -> None:
+    """Writes report.html: the frames of result folders, the first one's path and points, the training, the errors."""
+    strip, cloud, poses = FrameStrip(), PointCloud(0.5), []
+    for place in results:
+        settings = read_json(place / "settings.json", "settings", dict)
+        with ResultFolder(place, settings, outputs=settings["outputs"]) as found:
+            pictures = Pictures()
+            for name, row in found.rows.items():
+                frame = found.read(name)
+                drawn = pictures.draw(frame)
+                strip.add(f"{place.name}: {name}", drawn, float(np.mean(frame.confidence)))
+                if place == results[0]:
+                    cloud.add(frame)
+                    poses.append(row.pose)
+    path = np.array(poses)
+    training = chart({"": (list(range(len(losses))), losses)}, "step", "error")
+    protocol = "Middle frames, each scaled by the ratio of medians."
     write_report(
-        run_dir / "report.html",
-        "GLNet on rendered streets",
-        [f"Made in {metrics['seconds']:.0f} s: streets as the weights that ship see them, after training, and refined"],
-        frames,
-        [("The objective and its unweighted terms in training", chart(curves, "step", "mean over the batch"))],
-        [Table(title, head, rows, protocol) for title, (head, *rows) in tables],
+        folder / "report.html",
+        "GLNet in four acts",
+        [
+            f"A motorway by one uncalibrated camera, and rendered roads on which a training is evaluated; {seconds} s.",
+            "The clip is by Udacity (MIT licence).",
+        ],
+        strip.frames,
+        [
+            ("The camera's path on the motorway, from above", path_from_above({"camera": path}, "up to scale")),
+            ("The error against what flow proves, in training", training),
+        ],
+        [Table("Depth on roads that were not trained on", table[0], table[1:], protocol)],
+        cloud.viewer(path),
     )
-
-
-def errors(metrics: dict[str, Any]) -> list[list[str]]:
-    """Returns a table of the errors before and after training, beside what costs nothing."""
-    before, after = metrics["shipped"], metrics["trained"]
-    table = [["", "as shipped", "trained", "baseline"]]
-    for name, metric, suffix, meaning in ROWS:
-        values = before[metric], after[metric], after[metric + suffix]
-        table.append([name, *(f"{value:.3f}" for value in values), f"  {meaning}"])
-    return [*table, ["focal length, relative error", *(f"{x['focal']:.3f}" for x in (before, after))]]
-
-
-def refinement(metrics: dict[str, Any]) -> list[list[str]]:
-    """Returns a table of the errors of the snippets that are shown, before and after refinement."""
-    before, after = metrics["unrefined"], metrics["refined"]
-    table = [[f"{PICTURES} of these frames", "trained", "refined"]]
-    return table + [[name, f"{before[metric]:.3f}", f"{after[metric]:.3f}"] for name, metric, *_ in ROWS]

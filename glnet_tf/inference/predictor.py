@@ -44,19 +44,27 @@ class _Frame(NamedTuple):
 
 
 class Predictor:
-    """A trained model for images of any size: `for prediction in Predictor(weights).predict(images): prediction.depth`.
+    """A trained model for images of any size, of which it sees windows of a few frames at a time.
 
     Args:
-      weights: name of weights that ship, a weights file, or the folder of a training run.
+      weights: name of weights that ship, a weights file, or the folder of a training run, see `glnet_tf.load`.
       refinement: whether and how each window is refined; its `window` is the number of frames in one.
       loss: the objective of the refinement.
-      intrinsics: [3, 3] K in pixels of the images, for models that were trained with a given K; None: a K of the
-        model's field of view is assumed.
+      intrinsics: [3, 3] K in pixels of the images, for models that were trained with a given K, as those that ship
+        were; None: a K of the model's field of view is assumed.
       target_parallax: between the frames of a window, thousandths of the width; where the camera moves less from frame
         to frame, frames up to MAX_STRIDE apart are seen together. 0: always those that follow each other.
 
     Raises:
       CheckpointError: there is no such model.
+
+    Example:
+      from glnet_tf.data.frames import Frames
+      from glnet_tf.inference.predictor import Predictor
+
+      images = (frame.image for frame in Frames("drive.mp4"))
+      for frame in Predictor("kitti-lite").predict(images):
+          print(frame.depth.mean(), frame.confidence.mean(), frame.pose[:3, 3])
     """
 
     def __init__(
@@ -82,14 +90,14 @@ class Predictor:
         """Yields what is predicted for every image, in order; it runs ahead of the caller by one block of windows.
 
         Args:
-          images: of one size, see data.frames.as_rgb; of a video in the order of time. Of a single image, only the
-            depth means anything.
+          images: [H, W, 3] uint8 RGB, or what else data.files.images.as_rgb takes, of one size, at least 32 pixels a
+            side; of a video in the order of time. Of a single image, only the depth means anything.
           done: how many of the first frames were predicted before: they are seen again where others need them, and left
             out.
           pose: [4, 4] camera to world of the frame after those; None: the identity.
 
         Raises:
-          DataError: an image cannot be used.
+          DataError: an image has no such shape, type or range, is too small, or has another size than the first.
         """
         pose = np.eye(4) if pose is None else pose
         first = 0

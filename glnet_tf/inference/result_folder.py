@@ -139,7 +139,7 @@ def read_rows(folder: Path) -> list[FrameRow]:
 
 
 class ResultFolder(contextlib.AbstractContextManager):
-    """Writes frames as they come, and knows those that are there: `with ResultFolder(place, settings) as results: ...`.
+    """Writes frames as they come, knows those that are there, and is closed at the end of a `with` block.
 
     Args:
       folder: made if need be; no other process may write to it.
@@ -153,6 +153,21 @@ class ResultFolder(contextlib.AbstractContextManager):
     Raises:
       ConfigError: the folder holds something else, or results of other settings.
       DataError: the folder cannot be written, or another process writes there.
+
+    Example:
+      from pathlib import Path
+
+      from glnet_tf.data.frames import Frames
+      from glnet_tf.inference.predictor import Predictor
+      from glnet_tf.inference.result_folder import ResultFolder
+      from glnet_tf.inference.summary import write_summary
+
+      images = (frame.image for frame in Frames("drive.mp4"))
+      with ResultFolder(Path("predicted"), {"input": "drive.mp4"}) as results:
+          for number, frame in enumerate(Predictor("kitti-lite").predict(images)):
+              results.add(f"{number:06}", frame)
+          write_summary(results, "drive", {"unit": "up to scale"}, fps=30)
+          results.read("000000").depth  # [H, W]: from predicted/depth/000000.npz
     """
 
     def __init__(
@@ -193,7 +208,18 @@ class ResultFolder(contextlib.AbstractContextManager):
         scale: float = 1.0,
         ground: tuple[float, float, float] | None = None,
     ) -> None:
-        """Writes what is predicted for a frame; `metric`: whether lengths are metres, for the rest see FrameRow."""
+        """Writes what is predicted for a frame, and then its line in frames.jsonl.
+
+        Args:
+          name: FRAME, or SCENE/FRAME: of the files.
+          frame: the prediction.
+          path, time, errors, scale, ground: see FrameRow.
+          histories: `pft` and `oft` of FrameRow, by name.
+          metric: whether lengths are metres.
+
+        Raises:
+          DataError: a file cannot be written.
+        """
         row = FrameRow(
             name=name,
             path=path,
@@ -240,7 +266,11 @@ class ResultFolder(contextlib.AbstractContextManager):
             write_png(self.new_file("moving", name, ".png"), white)
 
     def read(self, name: str) -> FramePrediction:
-        """Returns what was written of a frame, image and depth at least; of the prediction before, the depth only."""
+        """Returns what was written of a frame, image and depth at least; of the prediction before, the depth only.
+
+        Raises:
+          DataError: a file is missing or damaged.
+        """
         row, depth = self.rows[name], self.file("depth", name, ".npz")
         before, flow, moving = (
             self.file(*place)

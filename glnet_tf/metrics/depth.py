@@ -49,6 +49,15 @@ def depth_metrics(
 
     Raises:
       DataError: no pixel counts, or the prediction there is not positive and finite.
+
+    Example:
+      import numpy as np
+
+      from glnet_tf.metrics.depth import depth_metrics, depth_table
+
+      truth = np.linspace(5.0, 50.0, 64).reshape(8, 8)  # metres; 0 where it is not known
+      rows = [depth_metrics(truth, 0.1 * truth), depth_metrics(truth, truth**1.1)]
+      print(rows[0].abs_rel, depth_table(rows)["rmse"])  # 0.0, for scaled by the median; the mean of both images
     """
     truth, predicted = _evaluated(truth, predicted, max_depth, mask)
     if scale is None:

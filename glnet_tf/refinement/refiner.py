@@ -110,8 +110,27 @@ class Refiner:
       frames: of a snippet or window.
       weights: of the objective's terms, if they are variables; None: those of `loss`, as constants.
       size: (h, w) at which DepthNet sees the frames, and of the results; None: that of its training.
-      image_size: (H, W) of the snippets, at which flow is found; None: the same.
+      image_size: (H, W) of the snippets, at which flow is found; None: the same. Evidence needs flow exact: 1.5 times
+        `size` is what `config.flow_scale` makes of it elsewhere.
       count: of the batches, which makes smaller graphs; None: any.
+
+    Example:
+      import glnet_tf
+      from glnet_tf.config import DataConfig, RefinementConfig, StreetConfig
+      from glnet_tf.data.pipeline import batches
+      from glnet_tf.data.sources import open_source
+      from glnet_tf.refinement.refiner import Refiner
+
+      street = StreetConfig(streets=1, street_frames=4)  # rendered: no data needed, K and truth known
+      data = DataConfig(dataset="street", image_height=192, image_width=640, batch_size=2, street=street)
+      refiner = Refiner(
+          glnet_tf.load("kitti-lite"), config=RefinementConfig(refine="fusion"), size=(128, 416), image_size=(192, 640)
+      )
+      for snippet in batches(open_source(data, "all"), data):
+          refined = refiner(snippet)
+          refined.initial.disparities[0]  # [2, 3, 128, 416, 1] inverse depth as predicted
+          refined.final.disparities[0]  # [2, 3, 128, 416, 1] after fusion
+          refined.reasons  # ("", ""): both were refined; else why not
     """
 
     def __init__(
@@ -170,8 +189,12 @@ class Refiner:
         """Refines a batch; what cannot be refined comes back as the networks predicted it, with the reason.
 
         Args:
-          snippet: the batch.
+          snippet: the batch, of `image_size`; where the source knows no K, inference.snippets.assume_intrinsics gives
+            one.
           outputs_only: leave PFT out, whatever config.refine says.
+
+        Returns:
+          The batch at every stage; inverse depth [B, F, h, w, 1] of `size`.
         """
         tuning = self._pft if not outputs_only else None
         sound = tf.where(tf.math.is_finite(snippet.images), snippet.images, 0.0)

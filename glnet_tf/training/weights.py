@@ -47,11 +47,15 @@ def shipped() -> dict[str, str]:
 
 
 def load_model(place: str | Path, which: str = "best") -> tuple[GLNet, Architecture]:
-    """Returns a trained model.
+    """Returns a trained model, and what its networks are.
 
     Args:
       place: name of weights that ship, a file that `write_weights` wrote, or the folder of a training run.
       which: of a run: "best" or "latest"; one without a best checkpoint gives its latest.
+
+    Returns:
+      The model, as from `glnet_tf.load`, and its architecture: the networks, the size of their images in training, and
+      the cameras that have a learned K.
 
     Raises:
       CheckpointError: there is no such model, or its file is damaged.
