@@ -4,7 +4,13 @@ Up to Python 3.11 it stands on TensorFlow 2.15, which tensorflow-addons and tens
 from 3.12 on, on the newest TensorFlow, without them (requirements-new.txt).
 """
 
+import re
+from pathlib import Path
+
 from setuptools import find_packages, setup
+
+ROOT = Path(__file__).resolve().parent
+README = ROOT / "README.md"
 
 ANY = [
     "absl-py>=1.4",
@@ -61,11 +67,33 @@ EXTRAS = {
     "cuda": lanes(["tensorflow[and-cuda]>=2.15.1,<2.16"], ["tensorflow[and-cuda]>=2.21,<2.22"]),
 }
 
+
+def version() -> str:
+    """Returns the version as the package says it, without importing it."""
+    text = (ROOT / "glnet_tf" / "__init__.py").read_text(encoding="utf-8")
+    (found,) = re.findall(r'^__version__ = "(.+)"$', text, re.MULTILINE)
+    return found
+
+
 setup(
     name="glnet_tf",
-    version="0.1.0",
+    version=version(),
     description="Self-supervised depth, optical flow and camera motion from monocular video, in TensorFlow",
+    # Whoever copies the package alone may leave the README behind.
+    long_description=README.read_text(encoding="utf-8") if README.exists() else "",
+    long_description_content_type="text/markdown",
+    author="The glnet_tf authors",
     license="Apache-2.0",
+    keywords="depth optical-flow visual-odometry self-supervised monocular video tensorflow",
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in range(9, 14)),
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Scientific/Engineering :: Image Processing",
+    ],
     entry_points={"console_scripts": ["glnet=glnet_tf.cli:main"]},
     packages=find_packages(include=["glnet_tf*"]),
     package_data={

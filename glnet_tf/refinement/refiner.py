@@ -10,6 +10,7 @@ import tensorflow as tf
 from glnet_tf.config import REFINEMENT_LOSS, LossConfig, RefinementConfig
 from glnet_tf.geometry.camera import resize_intrinsics
 from glnet_tf.geometry.evidence import Evidence
+from glnet_tf.geometry.fast_ops import surroundings_mean
 from glnet_tf.geometry.fusion import MOTION_PIXELS, MOTION_SHARE, fused, fused_flow
 from glnet_tf.geometry.rigid import rigid_correspondence
 from glnet_tf.losses.objective import LossWeights, compare, loss_weights
@@ -33,6 +34,9 @@ from glnet_tf.structures import (
     split,
 )
 
+# What moves by itself looks more alike by flow than by rigid flow, by this photometric distance, in windows of so many
+# pixels.
+MIN_LIKENESS, LIKENESS_WINDOW = 0.02, 5
 # Below this mean length of the flow, pixels, the camera counts as static; below this mean difference between
 # neighbouring pixels, of grey values from 0 to 1, an image has no texture.
 STATIC_FLOW = 0.1
@@ -362,5 +366,7 @@ def moving_mask(images: tf.Tensor, predictions: Predictions) -> tf.Tensor:
     """
     pairs = compare(images, predictions, 0)
     disagreement = norm(pairs.by_flow.pixels - pairs.rigid.pixels)
-    moves = tf.cast(disagreement > MOTION_PIXELS + MOTION_SHARE * norm(pairs.by_flow.flow), tf.float32)
-    return split(pairs.by_flow.visible * moves, predictions.flows[0].shape[1])
+    moves = disagreement > MOTION_PIXELS + MOTION_SHARE * norm(pairs.by_flow.flow)
+    # On sky and bare road flow is a guess, and images look as much alike by either.
+    moves &= surroundings_mean(pairs.rigid_distance - pairs.by_flow.distance, LIKENESS_WINDOW) > MIN_LIKENESS
+    return split(pairs.by_flow.visible * tf.cast(moves, tf.float32), predictions.flows[0].shape[1])
