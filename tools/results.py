@@ -1,4 +1,4 @@
-"""Measures what the documents say: tools/results.py --flagfile=configs/results.flags --data=DIR --output_dir=DIR"""
+"""Measures what the documents say: tools/results.py --flagfile=configs/X_errors.flags --data=DIR --output_dir=DIR"""
 
 from __future__ import annotations
 
@@ -17,7 +17,19 @@ STAGES = {"none": "as predicted", "fusion": "fusion", "pft": "PFT", "oft": "OFT"
 # The errors that are printed, whichever of them a test has.
 SHOWN = (
     *("depth_abs_rel", "flow_epe", "translation_deg", "rotation_deg"),
-    *("abs_rel", "rmse", "delta1", "epe", "f1", "ate", "rpe_rotation_deg", "flat_share", "flat_frames"),
+    *(
+        "abs_rel",
+        "abs_rel_constant",
+        "abs_rel_rows",
+        "rmse",
+        "delta1",
+        "epe",
+        "f1",
+        "ate",
+        "rpe_rotation_deg",
+        "flat_share",
+        "flat_frames",
+    ),
 )
 
 flags.DEFINE_multi_string(
@@ -33,7 +45,7 @@ flags.DEFINE_string("output", "", "JSON file for all errors, by test, stage and 
 def main() -> None:
     for name in ("test", "data", "output_dir", "output"):
         if not getattr(flags.FLAGS, name):
-            raise ConfigError(f"--{name}=: is missing; see configs/results.flags")
+            raise ConfigError(f"--{name}=: is missing; see configs/kitti_lite_errors.flags")
     folder = make_folder(Path(flags.FLAGS.output_dir), "output_dir")
     found = {}
     for number, test in enumerate(flags.FLAGS.test):

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
+import tensorflow as tf
 
 from glnet_tf.config import DataConfig, EvaluationConfig
 from glnet_tf.data.datasets.kitti import LIDAR
@@ -15,6 +17,7 @@ from glnet_tf.data.source import Source
 from glnet_tf.errors import ConfigError, DataError
 from glnet_tf.evaluation.predicted_files import find_files, read_depth, read_flow
 from glnet_tf.geometry.ground import flat_share
+from glnet_tf.geometry.resize import resize_flow
 from glnet_tf.inference.predictor import Predictor
 from glnet_tf.inference.source_prediction import SourcePrediction, predict_source
 from glnet_tf.metrics.depth import (
@@ -32,7 +35,7 @@ from glnet_tf.metrics.intrinsics import intrinsics_errors, intrinsics_table
 from glnet_tf.metrics.odometry import STRAIGHT_AHEAD, snippet_ates
 from glnet_tf.metrics.trajectory import ate_rmse, chained, kitti_errors, match_times, rpe
 from glnet_tf.progress import progress_bar
-from glnet_tf.structures import GroundTruth
+from glnet_tf.structures import MIDDLE, GroundTruth
 
 FLAT_FRAME = 0.95
 
@@ -199,7 +202,7 @@ def _flow(evaluation: Evaluation) -> Report:
     source = evaluation.source
     indices = _with_truth(evaluation, "flow_valid")
     rows: list[FlowErrors] = []
-    zero: list[FlowErrors] = []
+    references: dict[str, list[FlowErrors]] = {"zero": [], "dis": []}
     for index, flow in _flows(evaluation._replace(indices=indices)):
         truth = evaluation.truth(index)
         assert truth.flow is not None and truth.flow_valid is not None
@@ -208,10 +211,20 @@ def _flow(evaluation: Evaluation) -> Report:
             rows.append(flow_errors(truth.flow, flow, truth.flow_valid, noc, moving))
         except DataError as error:
             raise DataError(f"{source.label(index)}: {error}") from None
-        zero.append(flow_errors(truth.flow, np.zeros_like(truth.flow), truth.flow_valid))
+        images = source.load(tf.constant(index, tf.int64))[0].numpy()[MIDDLE:]
+        for name, reference in (("zero", np.zeros_like(truth.flow)), ("dis", _dis_flow(images, *flow.shape[:2]))):
+            references[name].append(flow_errors(truth.flow, reference, truth.flow_valid))
     metrics = flow_table(rows)
-    metrics["epe_zero"] = flow_table(zero)["epe"]
-    return Report({"averaged over": "images", "images": len(rows)}, metrics, {})
+    metrics |= {f"epe_{name}": flow_table(found)["epe"] for name, found in references.items()}
+    protocol = {"averaged over": "images", "references": "no motion, OpenCV's DIS (medium)", "images": len(rows)}
+    return Report(protocol, metrics, {})
+
+
+def _dis_flow(images: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Flow from the first image to the second, [2, H, W, 3] uint8, by OpenCV's DIS, at [height, width, 2]."""
+    first, second = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in images)
+    found = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(first, second, None)  # type: ignore
+    return resize_flow(found, (height, width))
 
 
 def _flows(evaluation: Evaluation) -> Iterator[tuple[int, np.ndarray]]:

@@ -87,6 +87,7 @@ def test_flow(tmp_path, video, suffix):
     np.testing.assert_allclose([metrics["epe"], metrics["epe_noc"], metrics["f1"]], [2.5, 2.5, 0.5], atol=0.01)
     moving = [video.frame(frame).moving.any() for frame in (0, 2)]
     assert ("epe_moving" in metrics) == any(moving) and metrics["epe_zero"] > 1
+    assert 0 < metrics["epe_dis"] < 0.7 * metrics["epe_zero"]
 
 
 @pytest.mark.parametrize("form", ["kitti", "tum"])
