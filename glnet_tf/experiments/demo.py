@@ -11,7 +11,7 @@ import numpy as np
 
 from glnet_tf.cli.calling import call_once
 from glnet_tf.files import read_json, read_json_lines, write_json
-from glnet_tf.inference.result_folder import ResultFolder
+from glnet_tf.inference.result_folder import open_results
 from glnet_tf.inference.summary import Pictures
 from glnet_tf.visualization.page import FrameStrip, Table, chart, path_from_above, write_report
 from glnet_tf.visualization.point_cloud import PointCloud
@@ -93,8 +93,7 @@ def write_page(
     """Writes report.html: the frames of result folders, the first one's path and points, the training, the errors."""
     strip, cloud, poses = FrameStrip(), PointCloud(0.5), []
     for place in results:
-        settings = read_json(place / "settings.json", "settings", dict)
-        with ResultFolder(place, settings, outputs=settings["outputs"]) as found:
+        with open_results(place) as found:
             pictures = Pictures()
             for name, row in found.rows.items():
                 frame = found.read(name)

@@ -317,6 +317,16 @@ class ResultFolder(contextlib.AbstractContextManager):
         return 2.0 ** math.floor(math.log2(MAX_PNG / (MAX_PNG_DEPTH * float(np.median(depth)))))
 
 
+def open_results(folder: Path) -> ResultFolder:
+    """Returns a result folder that is there, with its own settings.
+
+    Raises:
+      DataError: there is none.
+    """
+    settings = read_json(folder / SETTINGS, "the settings of results", {"outputs": [str]})
+    return ResultFolder(folder, settings, outputs=settings["outputs"])
+
+
 def motion_misfits(frame: FramePrediction) -> list[float] | None:
     """Returns the median Sampson distance, pixels, of flow from motion, both as predicted, and from straight ahead."""
     seen = frame.initial or frame

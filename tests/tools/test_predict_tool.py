@@ -48,6 +48,13 @@ def test_a_folder_of_images_with_a_damaged_one(tmp_path):
     assert again.returncode == 0 and "there already" in again.stdout
     other = predict(f"--input={tmp_path}/in", f"--run_dir={tmp_path}/run", f"--output_dir={tmp_path}/out", "--scale=2")
     assert other.returncode == 2 and "scale=0.0, not 2.0: expected the same settings" in other.stderr
+    rows = f"--frame={out}:1:a caption", f"--frame={out}:4"
+    sheet = run_tool("sheet.py", *rows, f"--output={tmp_path}/sheet.png", "--width=100", "--aspect=0.5")
+    assert sheet.returncode == 0, sheet.stderr
+    height, width, _ = cv2.imread(f"{tmp_path}/sheet.png").shape
+    assert 5 * 100 <= width < 5 * 110 and 2 * 50 < height < 2 * 80
+    sheet = run_tool("sheet.py", f"--frame={out}:3", f"--output={tmp_path}/none.png")
+    assert sheet.returncode == 2 and "holds no such frame" in sheet.stderr and not (tmp_path / "none.png").exists()
 
 
 def test_a_list_is_shared_among_machines_and_not_repeated(tmp_path):
