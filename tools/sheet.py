@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import cv2
+import numpy as np
 from absl import flags
 
 from glnet_tf.cli.flagging import run
@@ -36,7 +37,8 @@ def main() -> None:
                 raise ConfigError(f"--frame={place}: {folder} holds no such frame; see its frames.jsonl")
             drawn = Pictures().draw(results.read(name))
         height = height or round(given.width * drawn["frame"].shape[0] / drawn["frame"].shape[1])
-        drawn = {"depth_before": drawn["depth"], **drawn}
+        # Where nothing was refined, and behind the last frame, to which nothing flows.
+        drawn = {"depth_before": drawn["depth"], "flow": np.full_like(drawn["frame"], 255), **drawn}
         rows.append([fitted(drawn[layer], height, given.width) for layer in LAYERS])
         captions.append([*caption, name][:1] + [*LAYERS.values()][1:])
     write_png(given.output, tile(rows, captions))
