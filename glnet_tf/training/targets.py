@@ -12,7 +12,7 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,7 +31,7 @@ from glnet_tf.models.glnet import GLNet
 from glnet_tf.models.observation import Size, predicted_with_evidence
 from glnet_tf.models.sizes import depth_size, flow_size
 from glnet_tf.progress import progress_bar
-from glnet_tf.structures import MIDDLE, Snippet, split
+from glnet_tf.structures import FRAMES, Snippet, split
 
 VERSION = 2
 # A frame with a smaller mean weight proves too little: the camera stood.
@@ -39,6 +39,8 @@ MIN_MEAN_WEIGHT = 0.03
 # Targets are in a unit in which a camera of this focal length is HEIGHT above the ground: one scale for all frames, and
 # what looks alike is equally far, whatever the lens. FOCAL is relative to the root of the image's pixels.
 HEIGHT, FOCAL = 0.22, 1.04
+# Snippets that follow each other are seen together, up to so many, and flow between two frames is found once.
+MAX_RUN = 6
 BYTES_PER_PIXEL = 6  # three of the image, two of the target, one of its weight
 
 
@@ -110,26 +112,29 @@ def _group(
     known = _array(folder / f"{stem}_known.npy", "f4", (count,), done)
     if done < count:
         check_space(folder, (count - done) * height * width * BYTES_PER_PIXEL)
-    observe = tf.function(lambda snippet: _middle_targets(model, snippet, size), autograph=False)
-    data = dataclasses.replace(data, image_height=height, image_width=width)
+    observe = tf.function(lambda window: _targets(model, window, size), autograph=False)
+    place = {index: row for row, index in enumerate(numbers)}
+    todo = [run for run in runs(source, numbers) if place[run[-1]] >= done]
     with (
         locked(folder) if done < count else contextlib.nullcontext(),
         progress_bar(count, f"targets {stem}", "frame", done) as bar,
     ):
         bar.set_postfix_str(f"{count * height * width * BYTES_PER_PIXEL / 1e9:.1f} GB")
-        place = {index: row for row, index in enumerate(numbers)}
-        for snippet in batches(source, data, numbers[done:]) if done < count else ():
-            found = observe(snippet)
-            for i, index in enumerate(snippet.index.numpy()):
-                row = place[int(index)]
-                arrays["images"][row] = np.round(255 * snippet.images[i, MIDDLE])
-                arrays["log_disparity"][row], known[row] = found[0][i], found[2][i]
-                arrays["weight"][row] = np.round(255 * found[1][i])
-            done = place[int(snippet.index[-1])] + 1
-            for array in (*arrays.values(), known):
-                array.flush()
-            write_json(done_file, done)
-            bar.update(done - bar.n)
+        for length, group in itertools.groupby(todo, key=len):
+            count_in_batch = max(FRAMES * data.batch_size // (length + 2), 1)
+            of_size = dataclasses.replace(data, batch_size=count_in_batch, image_height=height, image_width=width)
+            for window in batches(source, of_size, list(group)):
+                log_disparity, weight, known_shift = observe(window)
+                for i, index in enumerate(window.index.numpy()):
+                    rows = slice(place[int(index)], place[int(index)] + length)
+                    arrays["images"][rows] = np.round(255 * window.images[i, 1:-1])
+                    arrays["log_disparity"][rows], known[rows] = log_disparity[i], known_shift[i]
+                    arrays["weight"][rows] = np.round(255 * weight[i])
+                    done = rows.stop
+                for array in (*arrays.values(), known):
+                    array.flush()
+                write_json(done_file, done)
+                bar.update(done - bar.n)
     shift = np.where(np.isfinite(known), known, np.nanmedian(known) if np.isfinite(known).any() else 0.0)
     means = arrays["weight"][:, ::4, ::4].reshape(count, -1).mean(axis=1) / 255
     return Targets(**arrays, shift=shift.astype(np.float32), size=size, usable=np.nonzero(means > MIN_MEAN_WEIGHT)[0])
@@ -153,13 +158,31 @@ def _array(file: Path, dtype: str, shape: tuple[int, ...], done: int) -> np.memm
     return found
 
 
-def _middle_targets(model: GLNet, snippet: Snippet, size: Size) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Of the middle frames: logarithm of inverse depth and weight, [B, H, W]; the shift to HEIGHT and FOCAL, [B]."""
-    seen, found, _, ground, _ = predicted_with_evidence(model, snippet, size)
-    frames = snippet.images.shape[1]
-    log_disparity, weight = (split(x, frames)[:, MIDDLE, ..., 0] for x in found)
-    normal, is_ground = (split(x, frames)[:, MIDDLE] for x in (ground.normal, ground.found))
-    focal = seen.intrinsics[:, 0, 0] * size[1] / tf.cast(tf.shape(snippet.images)[3], tf.float32)
+def runs(source: Source, numbers: Sequence[int]) -> list[list[int]]:
+    """Returns the numbers of snippets, each at least once, in runs that follow each other in one video.
+
+    As long as a video has that many, all have MAX_RUN: the last one reaches back.
+    """
+    videos: list[list[int]] = []
+    for number in numbers:
+        if videos and source.labels(videos[-1][-1])[1:] == source.labels(number)[:2]:
+            videos[-1].append(number)
+        else:
+            videos.append([number])
+    starts = [
+        (video, min(start, max(len(video) - MAX_RUN, 0))) for video in videos for start in range(0, len(video), MAX_RUN)
+    ]
+    return [video[start : start + MAX_RUN] for video, start in starts]
+
+
+def _targets(model: GLNet, window: Snippet, size: Size) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Of all frames but the first and last: logarithm of inverse depth and weight, [B, F - 2, H, W]; the shift to
+    HEIGHT and FOCAL, [B, F - 2]."""
+    seen, found, _, ground, _ = predicted_with_evidence(model, window, size)
+    frames = window.images.shape[1]
+    log_disparity, weight = (split(x, frames)[:, 1:-1, ..., 0] for x in found)
+    normal, is_ground = (split(x, frames)[:, 1:-1] for x in (ground.normal, ground.found))
+    focal = seen.intrinsics[:, :1, 0] * size[1] / tf.cast(tf.shape(window.images)[3], tf.float32)
     shift = tf.math.log(focal / (FOCAL * math.sqrt(size[0] * size[1]))) - tf.math.log(HEIGHT * tf.norm(normal, axis=-1))
     return log_disparity, weight, tf.where(is_ground, shift, float("nan"))
 

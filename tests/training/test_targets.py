@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
+import glnet_tf
 from glnet_tf.config import DataConfig, StreetConfig
 from glnet_tf.data.sources import open_source
 from glnet_tf.errors import DataError
@@ -35,12 +38,13 @@ def observed(monkeypatch) -> list[int]:
     """The teacher says that inverse depth is brightness; the numbers of the snippets that it was asked about."""
     asked: list[int] = []
 
-    def brightness(_, snippet, size):
-        asked.extend(snippet.index.numpy().tolist())
-        grey = tf.reduce_mean(snippet.images[:, 1], axis=-1)
-        return tf.math.log(0.1 + grey), tf.ones_like(grey), tf.fill([tf.shape(grey)[0]], 0.5)
+    def brightness(_, window, size):
+        grey = tf.reduce_mean(window.images[:, 1:-1], axis=-1)
+        asked.extend(first + k for first in window.index.numpy().tolist() for k in range(grey.shape[1]))
+        return tf.math.log(0.1 + grey), tf.ones_like(grey), tf.fill(grey.shape[:2], 0.5)
 
-    monkeypatch.setattr(targets, "_middle_targets", brightness)
+    monkeypatch.setattr(targets, "_targets", brightness)
+    monkeypatch.setattr(targets, "MAX_RUN", 2)
     monkeypatch.setattr(targets.tf, "function", lambda function, **_: function)
     return asked
 
@@ -113,3 +117,26 @@ def test_rows_that_are_done_are_read_from_a_whole_file_or_not_at_all(source, obs
         file.write_bytes(content)
         with pytest.raises(DataError, match=rf"{file.name}: .*; remove {file.parent}"):
             make_targets(None, "one", source, DATA, 1.5, tmp_path)
+
+
+def test_runs_cover_every_snippet_and_never_leave_a_video(source):
+    two = open_source(dataclasses.replace(DATA, street=StreetConfig(streets=2, street_frames=8)), "all")
+    found = targets.runs(two, range(len(two)))
+    assert found == [list(range(6)), list(range(6, 12))]
+    assert targets.runs(source, [0, 1, 3, 4]) == [[0, 1], [3, 4]]
+    long = open_source(dataclasses.replace(DATA, street=StreetConfig(streets=1, street_frames=10)), "all")
+    assert targets.runs(long, range(len(long))) == [[0, 1, 2, 3, 4, 5], [2, 3, 4, 5, 6, 7]]
+
+
+@pytest.mark.slow
+def test_frames_seen_together_have_the_targets_of_snippets(source, tmp_path, monkeypatch):
+    model = glnet_tf.load("street-lite")
+    (together,) = make_targets(model, "one", source, DATA, 1.5, tmp_path / "together")
+    monkeypatch.setattr(targets, "MAX_RUN", 1)
+    (alone,) = make_targets(model, "one", source, DATA, 1.5, tmp_path / "alone")
+    assert together.weight.mean() > 1
+    np.testing.assert_array_equal(together.images, alone.images)
+    # Batches of another size round in another way, which a few pixels feel.
+    assert (np.abs(together.weight.astype(int) - alone.weight) > 2).mean() < 1e-3
+    sure = alone.weight > 25
+    np.testing.assert_allclose(together.log_disparity[sure], alone.log_disparity[sure], atol=0.03)
