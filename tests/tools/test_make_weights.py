@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import signal
 import subprocess
@@ -53,6 +54,8 @@ def test_stages_start_from_the_one_before_and_are_made_once(tmp_path):
     with np.load(tmp_path / "out" / "weights.npz") as made:
         assert bytes(made["licence"]) == b"mine"
     assert f'"weights": "{tmp_path}/out/first"' in (tmp_path / "out" / "the_second" / "training.json").read_text()
+    curves = json.loads((tmp_path / "out" / "curves.json").read_text())
+    assert list(curves) == ["first", "the_second"] and curves["the_second"]["training 1"]["virtual_flow_epe"][0] > 0
     again = subprocess.run(command(tmp_path / "out", *stages), capture_output=True, text=True)
     assert again.returncode == 0 and "(2 of 2)" in again.stderr and "step" not in again.stderr
 
