@@ -18,7 +18,7 @@ flags.DEFINE_multi_string(
 )
 flags.DEFINE_string("output", "", "the sheet, PNG")
 flags.DEFINE_integer("width", 320, "of each picture, pixels", lower_bound=32)
-flags.DEFINE_float("aspect", 0.0, "height over width of each picture, cut from the middle; 0: of the first frame's")
+flags.DEFINE_float("aspect", 0.0, "height over width of each picture's place; 0: of the first frame's")
 
 
 def main() -> None:
@@ -45,12 +45,13 @@ def main() -> None:
 
 
 def fitted(picture, height: int, width: int):  # type: ignore[no-untyped-def]
-    """Returns a picture, [H, W, 3] uint8, shrunk and cut to a size about its middle."""
-    scale = max(height / picture.shape[0], width / picture.shape[1])
-    size = max(round(picture.shape[1] * scale), width), max(round(picture.shape[0] * scale), height)
-    picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-    top, left = (size[1] - height) // 2, (size[0] - width) // 2
-    return picture[top : top + height, left : left + width]
+    """Returns a whole picture, [H, W, 3] uint8, on white paper of a size."""
+    scale = min(height / picture.shape[0], width / picture.shape[1])
+    size = round(picture.shape[1] * scale), round(picture.shape[0] * scale)
+    top, left = (height - size[1]) // 2, (width - size[0]) // 2
+    paper = np.full((height, width, 3), 255, np.uint8)
+    paper[top : top + size[1], left : left + size[0]] = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    return paper
 
 
 if __name__ == "__main__":
