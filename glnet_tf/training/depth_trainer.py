@@ -72,11 +72,12 @@ def make_depth_step(
 class DepthTrainer:
     """Trains the DepthNet of a trained model on targets that the model itself gives, see training.targets.
 
-    The run folder is that of a Trainer; the same call resumes an interrupted run. FlowNet and CameraNet stay. What
-    chooses the best checkpoint is the error against evidence on held-out frames, by the same teacher.
+    The run folder is that of a Trainer; the same call resumes an interrupted run. FlowNet and CameraNet stay. Of the
+    checkpoints the last is kept: the error against evidence on held-out frames is that of the same teacher, and those
+    that it chose were worse by the truth.
 
     Args:
-      run_dir: where checkpoints (latest/, best/), metrics.jsonl and tensorboard/ go.
+      run_dir: where checkpoints (latest/), metrics.jsonl and tensorboard/ go.
       source: of the frames.
       validation: of the held-out frames, or None.
       data: size of DepthNet's images, batch, augmentation, cache_dir for the targets.
@@ -132,8 +133,7 @@ class DepthTrainer:
             lambda images, found: evidence_loss(self.model.depth_net(images)[:1], found), autograph=False
         )
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
-        self._best = tf.Variable(math.inf, dtype=tf.float64, trainable=False)
-        state = tf.train.Checkpoint(model=self.model, optimizers=list(optimizers), step=self.step, best=self._best)
+        state = tf.train.Checkpoint(model=self.model, optimizers=list(optimizers), step=self.step)
         self._checkpoints = Checkpoints(self.run_dir, state)
 
     def run(self) -> int:
@@ -185,16 +185,13 @@ class DepthTrainer:
         return int(self.step)
 
     def _save(self, step: int, summaries: Summaries, log) -> None:  # type: ignore[no-untyped-def]
-        best = False
         if self.held_out:
             error = self.validate()
-            best = error < float(self._best)
-            self._best.assign(error if best else self._best)
             summaries.scalars(step, {"evidence": error}, writer="validation")
             log.write(json.dumps({"step": step, "validation": {"evidence": error}}) + "\n")
             tqdm.write(f"step {step}: error against evidence on held-out frames {error:.4f}", sys.stderr)
         log.flush()
-        self._checkpoints.save(step, best)
+        self._checkpoints.save(step, best=False)
 
     def validate(self) -> float:
         """Returns the mean error against evidence on the held-out frames."""
