@@ -54,9 +54,8 @@ class FlowMotion(NamedTuple):
 
     Attributes:
       pose: [B, 4, 4] T_ab with a translation of unit length.
-      parallax: [B] weighted median over the matches of the inverse depth that this translation implies; 0 without
-        translation.
-      misfit: [B] weighted median distance of the matches from what the motion permits, pixels.
+      parallax: [B] median over the matches of the inverse depth that this translation implies; 0 without translation.
+      misfit: [B] median distance of the matches from what the motion permits, pixels.
     """
 
     pose: tf.Tensor
@@ -68,9 +67,9 @@ def motion_from_flow(flow: tf.Tensor, opposite: tf.Tensor, intrinsics: tf.Tensor
     """Returns the rigid motion that flow speaks for; no gradient passes.
 
     Iteratively reweighted Gauss-Newton on the Sampson distance of matches on a grid of both frames, from translations
-    along each of the three axes; the start with the smallest misfit goes on. What its return contradicts counts less,
-    and the robust scale is the median residual of what counts, so that moving objects and wrong matches have little say
-    while they are fewer than half. The sign of the translation is the one that puts the points before the camera.
+    along each of the three axes; the start with the smallest misfit goes on. The robust scale is the median residual,
+    so that moving objects and wrong matches have little say while they are fewer than half. What its return contradicts
+    counts less. The sign of the translation is the one that puts the points before the camera.
 
     Args:
       flow: [B, H, W, 2] F_ab, pixels.
@@ -189,9 +188,8 @@ def _dot(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
 
 
 def _median(values: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
-    """The weighted median, [B], of values, [B, N]; 0 where no weight is above 0."""
-    order = tf.argsort(values, axis=1)
-    below = tf.cumsum(tf.gather(weight, order, batch_dims=1), axis=1)
-    middle = tf.reduce_sum(tf.cast(below < below[:, -1:] / 2, tf.int32), axis=1)
-    found = tf.gather(values, tf.gather(order, middle, batch_dims=1), batch_dims=1)
-    return tf.where(below[:, -1] > 0, found, 0.0)
+    """The median of the values, [B, N], whose weight is not 0: [B]; 0 where there are none."""
+    ordered = tf.sort(tf.where(weight > 0, values, values.dtype.max), axis=1)
+    known = tf.reduce_sum(tf.cast(weight > 0, tf.int32), axis=1)
+    middle = tf.gather(ordered, tf.maximum(known - 1, 0) // 2, batch_dims=1)
+    return tf.where(known > 0, middle, 0.0)
