@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from glnet_tf.config import DataConfig, KittiConfig
+from glnet_tf.config import DataConfig, KittiConfig, RefinementConfig
 from glnet_tf.data.datasets.flow_pairs import KittiFlowSource, MiddleburyFlowSource
 from glnet_tf.data.datasets.kitti import KittiOdometrySource, KittiRawSource
 from glnet_tf.data.datasets.rgbd import RgbdSource
@@ -16,6 +16,8 @@ from glnet_tf.data.files.calibration import read_projection
 from glnet_tf.geometry.camera import pixel_grid
 from glnet_tf.geometry.rigid import rigid_correspondence
 from glnet_tf.geometry.sampling import warp
+from glnet_tf.inference.predictor import Predictor
+from glnet_tf.inference.source_prediction import predict_source
 from glnet_tf.metrics.odometry import rotation_error
 
 pytestmark = pytest.mark.skipif(not os.environ.get("GLNET_DATA"), reason="GLNET_DATA names no folder with real data")
@@ -93,6 +95,19 @@ def test_true_poses_agree_with_the_five_point_algorithm():
         turns.append(rotation_error(true, np.eye(3)))
     print(f"rotation against five points: median {np.median(errors):.3f} deg, turns of {np.median(turns):.3f} deg")
     assert np.median(errors) < 0.2 and np.median(errors) < np.median(turns) / 2
+
+
+def test_the_motion_of_no_pair_in_a_turn_is_far_off():
+    source = KittiOdometrySource(DATA / "kitti_odometry", "00", "all")
+    predictor = Predictor("kitti-lite", RefinementConfig(refine="none"))
+    errors = [
+        rotation_error(source.ground_truth(found.number).poses[1], found.frame.motion[:3, :3])
+        for batch in predict_source(predictor, source, DataConfig(), range(186, 194))
+        for found in batch
+        if found.number is not None
+    ]
+    print(f"rotation of each pair: {np.round(errors, 3)} deg")
+    assert len(errors) == 8 and max(errors) < 0.25
 
 
 def test_true_depth_and_poses_explain_indoor_frames():
