@@ -11,11 +11,13 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from glnet_tf.geometry.camera import pixel_grid
-from glnet_tf.geometry.fast_ops import repeated, surroundings_mean
+from glnet_tf.geometry.camera import focal_and_principal_point, pixel_grid
+from glnet_tf.geometry.fast_ops import repeated, separated, surroundings_mean
 from glnet_tf.geometry.ground import Ground, fit_ground, plane_disparity
+from glnet_tf.geometry.motion import motion_covariance
 from glnet_tf.geometry.sampling import warp
-from glnet_tf.geometry.triangulation import triangulate
+from glnet_tf.geometry.transform import translation_of
+from glnet_tf.geometry.triangulation import Triangulation, triangulate
 from glnet_tf.structures import height_and_width
 
 # Pixels of the size that flow is given at: how far a return may end from its start, and a match from its epipolar line,
@@ -29,7 +31,8 @@ MIN_RATIO = 0.1
 # parallax moves by itself.
 MIN_PROVED = 0.03
 # What contradicts the network's inverse depth by this factor (its logarithm) has a third of its weight: it moves by
-# itself, or is no match; a quarter, where it is to be ground, with a sharper edge.
+# itself, or is no match; a quarter, where it is to be ground, with a sharper edge. Where the motion's uncertainty makes
+# as large errors, evidence moves the network's inverse depth half the way.
 CONTRADICTION, GROUND_CONTRADICTION = 0.4, 0.35
 # Matches come in patches. Threads of them on bare road, where lane lines run along the motion, agree by chance: below
 # this mean weight of its surroundings, pixels, a match has less than half of its own.
@@ -60,11 +63,13 @@ class PairEvidence(NamedTuple):
       parallax: [N, H, W, 1] pixels along the epipolar line; with noise, so that it may be negative where there is none.
       slope: [N, H, W, 1] parallax of inverse depth 1, in the scale of the pair's translation.
       certain: [N, H, W, 1] how far the match may be believed, from 0 to 1.
+      motion_error: [N, H, W, 1] what the motion's uncertainty makes of the parallax, pixels.
     """
 
     parallax: tf.Tensor
     slope: tf.Tensor
     certain: tf.Tensor
+    motion_error: tf.Tensor
 
     def alone(self) -> Evidence:
         """Returns what the pair proves without a network's word, in the scale of its translation.
@@ -92,9 +97,33 @@ def pair_evidence(flow: tf.Tensor, opposite: tf.Tensor, intrinsics: tf.Tensor, p
     return_error = tf.norm(flow + returned, axis=-1, keepdims=True)
     found = triangulate(flow, intrinsics, pose)
     certain = valid * tf.exp(-tf.square(return_error / RETURN_ERROR) - tf.square(found.misfit / EPIPOLAR_ERROR))
-    pair = PairEvidence(found.parallax, found.slope, certain)
+    covariance = motion_covariance(flow, opposite, intrinsics, pose)
+    inexact = _motion_error(flow, intrinsics, translation_of(pose), found, covariance)
+    pair = PairEvidence(found.parallax, found.slope, certain, inexact)
     proved = tf.reduce_mean(pair.alone().weight, axis=[1, 2, 3], keepdims=True)
     return pair._replace(certain=certain * tf.clip_by_value(2 * proved / MIN_PROVED - 1, 0.0, 1.0))
+
+
+def _motion_error(
+    flow: tf.Tensor, intrinsics: tf.Tensor, translation: tf.Tensor, found: Triangulation, covariance: tf.Tensor
+) -> tf.Tensor:
+    """Parallax, pixels, that inverse depth is off by for a motion of such covariance, [N, H, W, 1]."""
+    height, width = height_and_width(flow)
+    matched = separated(pixel_grid(height, width, flow.dtype) + flow)
+
+    def of_images(values: tf.Tensor) -> tf.Tensor:
+        return values[:, tf.newaxis, tf.newaxis]
+
+    focal, centre = ([of_images(x) for x in tf.unstack(xy, axis=-1)] for xy in focal_and_principal_point(intrinsics))
+    x, y = ((p - c) / f for p, c, f in zip(matched, centre, focal))
+    u, v = (e * f for e, f in zip(separated(found.along), focal))
+    towards = x * u + y * v
+    # Of the parallax by a rotation of the ray (x, y, 1), then of the slope by the direction of t, relative to it.
+    share = of_images(tf.norm(translation, axis=-1)) * tf.math.divide_no_nan(found.parallax, found.slope)[..., 0]
+    derivatives = -y * towards - v, x * towards + u, x * v - y * u, share * u, share * v, -share * towards
+    rows = tf.reshape(tf.stack(derivatives, axis=1), [-1, 6, height * width])
+    variance = tf.reduce_sum(rows * tf.matmul(covariance, rows), axis=1)
+    return tf.sqrt(tf.reshape(variance, [-1, height, width, 1]))
 
 
 def _clarity(parallax: tf.Tensor) -> tf.Tensor:
@@ -137,7 +166,7 @@ def merged_evidence(pairs: Sequence[PairEvidence], log_disparity: tf.Tensor) -> 
       the evidence, without what contradicts the network by far or stands alone; and for each pair [N, 1, 1, 1], the
       logarithm of the factor by which its translation has to be multiplied to fit the network's depth.
     """
-    summed, total = tf.zeros_like(log_disparity), tf.zeros_like(log_disparity)
+    summed, total, proved = (tf.zeros_like(log_disparity) for _ in range(3))
     scales: list[tf.Tensor] = []
     first = pairs[0].alone()
     for pair in pairs:
@@ -156,10 +185,11 @@ def merged_evidence(pairs: Sequence[PairEvidence], log_disparity: tf.Tensor) -> 
         error = pair.parallax - expected
         allowed = NOISE**2 + CONTRADICTION**2 * expected * tf.maximum(pair.parallax, 0.0)
         weight = tf.where(clear, pair.certain * _clarity(expected) * tf.exp(-tf.square(error) / allowed), 0.0)
-        summed, total = summed + weight * error / expected, total + weight
+        exact = 1 / (1 + tf.square(pair.motion_error / (CONTRADICTION * expected)))
+        summed, total, proved = summed + weight * exact * error / expected, total + weight, proved + weight * exact
     ratio = tf.math.log(tf.maximum(1 + tf.math.divide_no_nan(summed, total), MIN_RATIO))
     support = surroundings_mean(total, SUPPORT_WINDOW)
-    return Evidence(log_disparity + ratio, tf.minimum(total, 1.0) * support / (support + MIN_SUPPORT)), scales
+    return Evidence(log_disparity + ratio, tf.minimum(proved, 1.0) * support / (support + MIN_SUPPORT)), scales
 
 
 def with_ground(found: Evidence, log_disparity: tf.Tensor, intrinsics: tf.Tensor) -> tuple[Evidence, tf.Tensor, Ground]:

@@ -26,6 +26,9 @@ STARTS = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
 RETURN_ERROR = 0.5
 # Residuals below this, in pixels, are noise whatever the others are.
 MIN_NOISE = 0.01
+# Flow errs alike in whole regions: motions, driving and indoors, are off by about so many times what independent errors
+# as large as the median residual would make of them.
+CORRELATION = 5.0
 # Of the normal equations' trace: holds what the flow leaves undetermined where it is.
 DAMPING = 1e-6
 # [e_k]x of the three axes: [t]x is their sum times t_k, and what a rotation about an axis adds to R is [e_k]x R.
@@ -91,6 +94,21 @@ def motion_from_flow(flow: tf.Tensor, opposite: tf.Tensor, intrinsics: tf.Tensor
     return FlowMotion(pose_from_rotation_translation(rotation_of(pose), direction), tf.abs(parallax), misfit)
 
 
+def motion_covariance(flow: tf.Tensor, opposite: tf.Tensor, intrinsics: tf.Tensor, pose: tf.Tensor) -> tf.Tensor:
+    """Returns how exact a motion is, [B, 6, 6]: covariance of a rotation after R, radians, and of the direction of t.
+
+    Gauss and Newton's, as if CORRELATION^2 matches told only what one does.
+
+    Args:
+      flow, opposite, intrinsics: as for motion_from_flow.
+      pose: [B, 4, 4] T_ab, with a translation of any length.
+    """
+    direction = tf.math.l2_normalize(translation_of(pose), axis=-1)
+    matches = _matches(flow, opposite, intrinsics)
+    normal, _, scale = _normal_equations(pose_from_rotation_translation(rotation_of(pose), direction), matches)
+    return tf.square(CORRELATION * scale)[:, tf.newaxis] * tf.linalg.inv(normal)
+
+
 def _matches(flow: tf.Tensor, opposite: tf.Tensor, intrinsics: tf.Tensor) -> Matches:
     """The flow on a coarse grid of frame a and the opposite flow on that of frame b, as one list of rays."""
     height, width = height_and_width(flow)
@@ -144,8 +162,8 @@ def _residual(pose: tf.Tensor, matches: Matches) -> tf.Tensor:
     return values * tf.math.rsqrt(tf.reduce_sum(slopes, axis=1, keepdims=True) + 1e-12)
 
 
-def _improved(pose: tf.Tensor, matches: Matches) -> tf.Tensor:
-    """One reweighted Gauss-Newton step towards the likeliest motion; the translation moves on the unit sphere."""
+def _normal_equations(pose: tf.Tensor, matches: Matches) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Of a reweighted Gauss-Newton step, [B, 6, 6] and [B, 6], which leaves |t| as it is; [B, 1] the robust scale."""
     rows = _residual(pose, matches)
     residual = rows[:, 0]
     scale = tf.maximum(_median(tf.abs(residual), matches.weight), MIN_NOISE)[:, tf.newaxis]
@@ -156,10 +174,16 @@ def _improved(pose: tf.Tensor, matches: Matches) -> tf.Tensor:
     trace = tf.linalg.trace(normal)[:, tf.newaxis, tf.newaxis] + 1e-12
     along = tf.pad(translation, [[0, 0], [3, 0]])
     normal += trace * (along[:, tf.newaxis] * along[..., tf.newaxis] + DAMPING * tf.eye(6))
+    return normal, right, scale
+
+
+def _improved(pose: tf.Tensor, matches: Matches) -> tf.Tensor:
+    """One reweighted Gauss-Newton step towards the likeliest motion; the translation moves on the unit sphere."""
+    normal, right, _ = _normal_equations(pose, matches)
     change = -solve_positive(normal, right)
     return pose_from_rotation_translation(
         tf.matmul(rotation_from_axis_angle(change[:, :3]), rotation_of(pose)),
-        tf.math.l2_normalize(translation + change[:, 3:], axis=-1),
+        tf.math.l2_normalize(translation_of(pose) + change[:, 3:], axis=-1),
     )
 
 

@@ -26,6 +26,14 @@ from glnet_tf.geometry.evidence import (
     robust_centre,
     with_ground,
 )
+from glnet_tf.geometry.motion import motion_covariance
+from glnet_tf.geometry.transform import (
+    pose_from_rotation_translation,
+    rotation_from_axis_angle,
+    rotation_of,
+    translation_of,
+)
+from glnet_tf.geometry.triangulation import triangulate
 from glnet_tf.structures import REVERSE
 
 FOCAL, CX, CY = 100.0, 50.0, 25.0
@@ -122,6 +130,26 @@ def test_too_little_parallax_proves_nothing(flow, length):
     np.testing.assert_allclose(map_of(sideways(0.31, 0).weight)[10, 30], believed(0.31), rtol=1e-3)
 
 
+def test_motions_of_the_covariance_scatter_inverse_depth_by_the_motions_error(street):
+    flow, opposite, intrinsics, pose = street[0]
+    covariance = motion_covariance(flow, opposite, intrinsics, pose).numpy().astype(float)
+    root, length = np.linalg.cholesky(covariance + 1e-14 * np.eye(6)), tf.norm(translation_of(pose), axis=-1)
+    rng, expected = np.random.default_rng(0), triangulate(flow, intrinsics, pose)
+
+    def ratio() -> np.ndarray:
+        change = tf.constant((root @ rng.normal(size=(4, 6, 1)))[..., 0], tf.float32)
+        direction = tf.math.l2_normalize(translation_of(pose) / length[:, tf.newaxis] + change[:, 3:], axis=-1)
+        rotation = tf.matmul(rotation_from_axis_angle(change[:, :3]), rotation_of(pose))
+        moved = pose_from_rotation_translation(rotation, length[:, tf.newaxis] * direction)
+        found = triangulate(flow, intrinsics, moved)
+        return (found.parallax / found.slope / (expected.parallax / expected.slope)).numpy()
+
+    clear = expected.parallax.numpy() > 1
+    scatter = (np.std([ratio() for _ in range(100)], axis=0) * expected.parallax)[clear]
+    quotient = pair_evidence(*street[0]).motion_error.numpy()[clear] / scatter
+    np.testing.assert_allclose(np.quantile(quotient, (0.1, 0.5, 0.9)), 1, atol=0.25)
+
+
 def test_no_gradient_passes(street):
     given = [tf.identity(x) for x in street[0]]
     with tf.GradientTape() as tape:
@@ -161,9 +189,11 @@ def test_the_robust_centre_by_hand():
 CLEAR = 1e8  # parallax, pixels, beside which all errors of flow are small
 
 
-def pair_of(log_disparity: np.ndarray, weight: np.ndarray | float) -> PairEvidence:
-    """A pair that proves an inverse depth with a weight."""
-    return PairEvidence(maps(CLEAR * np.exp(log_disparity)), maps(CLEAR), maps(weight))
+def pair_of(log_disparity: np.ndarray, weight: np.ndarray | float, motion_error: float = 0.0) -> PairEvidence:
+    """A pair that proves an inverse depth with a weight; its motion makes an error, relative to NETWORK's parallax."""
+    return PairEvidence(
+        maps(CLEAR * np.exp(log_disparity)), maps(CLEAR), maps(weight), maps(motion_error * CLEAR * np.exp(NETWORK))
+    )
 
 
 NETWORK = (0.2 * np.sin(X / 15) + 0.02 * Y - 2).astype(np.float32)
@@ -193,6 +223,18 @@ def test_what_moves_by_itself_loses_its_weight():
     np.testing.assert_allclose(map_of(found.log_disparity)[~block], NETWORK[~block], atol=0.01)
 
 
+def test_what_an_inexact_motion_says_counts_beside_the_network():
+    """A pair whose motion may be off by what the network may be off by moves its depth half the way."""
+    sides = np.where(X < 50, 0.2, -0.2)
+    exact, inexact = (
+        merged_evidence([pair_of(NETWORK + sides, 1, error)], maps(NETWORK))[0] for error in (0, CONTRADICTION)
+    )
+    whole, half = (np.expm1(map_of(found.log_disparity) - NETWORK) for found in (exact, inexact))
+    np.testing.assert_allclose(whole, np.expm1(sides), atol=0.01)
+    np.testing.assert_allclose(half, whole / 2, rtol=0.01)
+    np.testing.assert_allclose(map_of(inexact.weight), map_of(exact.weight) / 2, rtol=0.01)
+
+
 def test_threads_of_matches_count_less_than_patches():
     thread, patch = abs(X - 30) < 1, abs(X - 70) < 10
     found, _ = merged_evidence([pair_of(NETWORK, 0.2 * (thread | patch))], maps(NETWORK))
@@ -216,7 +258,7 @@ def test_what_is_far_is_not_brought_nearer_by_noise():
     rng = np.random.default_rng(0)
     expected = np.where(X < 60, 0.5, 20.0)
     noisy = expected + rng.normal(0, NOISE, SIZE)
-    pair = PairEvidence(maps(noisy), maps(expected * np.exp(-NETWORK)), maps(1))
+    pair = PairEvidence(maps(noisy), maps(expected * np.exp(-NETWORK)), maps(1), maps(0))
     found, (scale,) = merged_evidence([pair], maps(NETWORK))
     far = X < 55
     weight, ratio = map_of(found.weight)[far], map_of(found.log_disparity - maps(NETWORK))[far]
@@ -227,11 +269,9 @@ def test_what_is_far_is_not_brought_nearer_by_noise():
 def test_pairs_of_a_street_get_one_scale(street, exact):
     """The middle frame's pairs, as if the lengths of both translations were unknown."""
     truth, moves = tf.constant(street[1][1:2]), ~(street[2][1:2] | street[2][2:3])
-    parallax, slope, certain = pair_evidence(*street[0])
-    pairs = [
-        PairEvidence(parallax[k : k + 1], slope[k : k + 1] * np.exp(-by), certain[k : k + 1])
-        for k, by in ((1, 0.3), (2, -0.5))
-    ]
+    both = pair_evidence(*street[0])
+    pairs = [PairEvidence(*(x[k : k + 1] for x in both)) for k in (1, 2)]
+    pairs = [pair._replace(slope=pair.slope * np.exp(-by)) for pair, by in zip(pairs, (0.3, -0.5))]
     found, scales = merged_evidence(pairs, truth)
     np.testing.assert_allclose([map_of(scale) for scale in scales], [[[0.3]], [[-0.5]]], atol=0.01)
     error = np.abs(found.log_disparity - truth)[~moves & (found.weight.numpy() > 0.1)]

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from glnet_tf.geometry.camera import pixel_grid
 from glnet_tf.geometry.epipolar import essential_matrix, fundamental_matrix, sampson_residual
-from glnet_tf.geometry.motion import motion_from_flow
+from glnet_tf.geometry.motion import CORRELATION, motion_covariance, motion_from_flow
 from glnet_tf.geometry.rigid import rigid_flow
 from glnet_tf.geometry.transform import inverse, pose_from_vector
 
@@ -73,6 +73,29 @@ def test_what_its_return_contradicts_has_little_say():
     agreeing = opposite.copy()
     agreeing[:, SIZE[0] // 2 :] -= [4.0, 2.0]
     assert error(opposite) < error(agreeing) / 2
+
+
+@pytest.mark.parametrize("vector", MOTIONS.values(), ids=MOTIONS)
+def test_noisy_flow_scatters_the_motion_by_its_covariance(vector):
+    """Up to a factor: the median residual is 0.7 standard deviations, and robust weights use less than all."""
+    rng, count = np.random.default_rng(0), 48
+    waves = tf.broadcast_to(6 + 3 * tf.sin(tf.range(SIZE[1], dtype=tf.float32) / 12)[:, tf.newaxis], [1, *SIZE, 1])
+    flow, opposite = (
+        tf.repeat(rigid_flow(waves, K, motion), count, axis=0)
+        + rng.normal(0, 0.2, (count, *SIZE, 2)).astype(np.float32)
+        for motion in (pose(vector), inverse(pose(vector)))
+    )
+    intrinsics = tf.repeat(K, count, axis=0)
+    solved = motion_from_flow(flow, opposite, intrinsics).pose
+    covariance = motion_covariance(flow, opposite, intrinsics, solved).numpy() / CORRELATION**2
+    turn = (solved.numpy() @ np.linalg.inv(unit(vector)))[:, :3, :3]
+    off = np.concatenate(
+        [np.stack([turn[:, 2, 1], turn[:, 0, 2], turn[:, 1, 0]], axis=1), solved[:, :3, 3] - unit(vector)[:, :3, 3]],
+        axis=1,
+    )
+    values, axes = np.linalg.eigh(np.mean(covariance, axis=0))
+    ratio = np.sqrt(np.mean(np.square(off @ axes), axis=0) / values)[1:]  # the first axis is along t
+    assert np.all((ratio > 1) & (ratio < 3)), ratio
 
 
 def test_snippets_of_a_batch_do_not_mix():
