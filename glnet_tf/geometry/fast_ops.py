@@ -142,17 +142,17 @@ def window_mean(image: tf.Tensor, size: int = 3) -> tf.Tensor:
 
 
 def solve_positive(matrix: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
-    """Returns x, [B, n], of M x = r for positive definite matrices M, [B, n, n], of a few rows, and r, [B, n].
+    """Returns X, [B, n, k], of M X = R for positive definite matrices M, [B, n, n], of a few rows, and R, [B, n, k].
 
     Gauss and Jordan's elimination, which needs no pivots there; TensorFlow's own solver asks the host about each.
     """
     size = matrix.shape[-1]
-    system = tf.concat([matrix, right[..., tf.newaxis]], axis=-1)
+    system = tf.concat([matrix, right], axis=-1)
     for row in range(size):
         solved = system[:, row] * tf.math.reciprocal(system[:, row, row, tf.newaxis])
         others = system[:, :, row] - tf.one_hot(row, size, dtype=matrix.dtype)
         system -= others[..., tf.newaxis] * solved[:, tf.newaxis]
-    return system[..., -1]
+    return system[..., size:]
 
 
 def surroundings_mean(maps: tf.Tensor, size: int) -> tf.Tensor:

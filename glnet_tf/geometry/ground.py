@@ -89,7 +89,7 @@ def fit_ground(disparity: tf.Tensor, weight: tf.Tensor, intrinsics: tf.Tensor) -
     def improved(share: tf.Tensor, tolerance: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         matrix = tf.reshape(tf.matmul(share, products), [-1, 3, 3])
         matrix += (1e-6 * tf.linalg.trace(matrix)[:, tf.newaxis, tf.newaxis] + 1e-12) * tf.eye(3)
-        solution = solve_positive(matrix, tf.matmul(share * value, place))
+        solution = solve_positive(matrix, tf.matmul(share * value, place)[..., tf.newaxis])[..., 0]
         error, unit = error_and_unit(solution)
         share = given / tf.square((1 + tf.square(error / tolerance)) * unit)
         return share, tf.maximum(NARROWER * tolerance, LAST_TOLERANCE), solution

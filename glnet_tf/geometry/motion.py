@@ -106,7 +106,9 @@ def motion_covariance(flow: tf.Tensor, opposite: tf.Tensor, intrinsics: tf.Tenso
     direction = tf.math.l2_normalize(translation_of(pose), axis=-1)
     matches = _matches(flow, opposite, intrinsics)
     normal, _, scale = _normal_equations(pose_from_rotation_translation(rotation_of(pose), direction), matches)
-    return tf.square(CORRELATION * scale)[:, tf.newaxis] * tf.linalg.inv(normal)
+    normal = tf.cast(normal, tf.float64)  # in single precision its inverse would not be symmetric
+    inverse = solve_positive(normal, tf.zeros_like(normal) + tf.eye(6, dtype=normal.dtype))
+    return tf.square(CORRELATION * scale)[:, tf.newaxis] * tf.cast(inverse, scale.dtype)
 
 
 def _matches(flow: tf.Tensor, opposite: tf.Tensor, intrinsics: tf.Tensor) -> Matches:
@@ -180,7 +182,7 @@ def _normal_equations(pose: tf.Tensor, matches: Matches) -> tuple[tf.Tensor, tf.
 def _improved(pose: tf.Tensor, matches: Matches) -> tf.Tensor:
     """One reweighted Gauss-Newton step towards the likeliest motion; the translation moves on the unit sphere."""
     normal, right, _ = _normal_equations(pose, matches)
-    change = -solve_positive(normal, right)
+    change = -solve_positive(normal, right[..., tf.newaxis])[..., 0]
     return pose_from_rotation_translation(
         tf.matmul(rotation_from_axis_angle(change[:, :3]), rotation_of(pose)),
         tf.math.l2_normalize(translation_of(pose) + change[:, 3:], axis=-1),

@@ -93,10 +93,10 @@ def test_value_and_gradients_are_those_of_the_plain_twin(name):
 @pytest.mark.parametrize("size", [1, 3, 6])
 def test_small_positive_systems(size):
     rng = np.random.default_rng(0)
-    root, right = rng.normal(size=(5, size, size)), rng.normal(size=(5, size))
+    root, right = rng.normal(size=(5, size, size)), rng.normal(size=(5, size, 2))
     matrix = root @ root.transpose(0, 2, 1) + 0.1 * np.eye(size)
     found = solve_positive(tf.constant(matrix), tf.constant(right))
-    np.testing.assert_allclose(found, np.linalg.solve(matrix, right[..., np.newaxis])[..., 0], rtol=1e-9)
+    np.testing.assert_allclose(found, np.linalg.solve(matrix, right), rtol=1e-9)
 
 
 def test_the_mean_of_the_surroundings_leaves_out_what_is_beyond_the_border():
