@@ -123,7 +123,7 @@ def _motion_error(
     derivatives = -y * towards - v, x * towards + u, x * v - y * u, share * u, share * v, -share * towards
     rows = tf.reshape(tf.stack(derivatives, axis=1), [-1, 6, height * width])
     variance = tf.reduce_sum(rows * tf.matmul(covariance, rows), axis=1)
-    return tf.sqrt(tf.reshape(variance, [-1, height, width, 1]))
+    return tf.sqrt(tf.maximum(tf.reshape(variance, [-1, height, width, 1]), 0.0))  # rounding may make it negative
 
 
 def _clarity(parallax: tf.Tensor) -> tf.Tensor:

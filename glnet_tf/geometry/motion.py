@@ -26,8 +26,9 @@ STARTS = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
 RETURN_ERROR = 0.5
 # Residuals below this, in pixels, are noise whatever the others are.
 MIN_NOISE = 0.01
-# Flow errs alike in whole regions: motions, driving and indoors, are off by about so many times what independent errors
-# as large as the median residual would make of them.
+# Flow errs alike in whole regions: indoors, inverse depth, its scale aside, is off by so many times what independent
+# errors as large as the median residual would make of it by way of the motion; the motion itself, there and driving, by
+# twice as much.
 CORRELATION = 5.0
 # Of the normal equations' trace: holds what the flow leaves undetermined where it is.
 DAMPING = 1e-6
