@@ -11,13 +11,12 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from glnet_tf.geometry.camera import focal_and_principal_point, pixel_grid
-from glnet_tf.geometry.fast_ops import repeated, separated, surroundings_mean
+from glnet_tf.geometry.camera import pixel_grid
+from glnet_tf.geometry.fast_ops import repeated, surroundings_mean
 from glnet_tf.geometry.ground import Ground, fit_ground, plane_disparity
 from glnet_tf.geometry.motion import motion_covariance
 from glnet_tf.geometry.sampling import warp
-from glnet_tf.geometry.transform import translation_of
-from glnet_tf.geometry.triangulation import Triangulation, triangulate
+from glnet_tf.geometry.triangulation import parallax_error, triangulate
 from glnet_tf.structures import height_and_width
 
 # Pixels of the size that flow is given at: how far a return may end from its start, and a match from its epipolar line,
@@ -63,7 +62,7 @@ class PairEvidence(NamedTuple):
       parallax: [N, H, W, 1] pixels along the epipolar line; with noise, so that it may be negative where there is none.
       slope: [N, H, W, 1] parallax of inverse depth 1, in the scale of the pair's translation.
       certain: [N, H, W, 1] how far the match may be believed, from 0 to 1.
-      motion_error: [N, H, W, 1] what the motion's uncertainty makes of the parallax, pixels.
+      motion_error: [N, H, W, 1] standard deviation of the parallax by the uncertainty of the motion, pixels.
     """
 
     parallax: tf.Tensor
@@ -97,33 +96,10 @@ def pair_evidence(flow: tf.Tensor, opposite: tf.Tensor, intrinsics: tf.Tensor, p
     return_error = tf.norm(flow + returned, axis=-1, keepdims=True)
     found = triangulate(flow, intrinsics, pose)
     certain = valid * tf.exp(-tf.square(return_error / RETURN_ERROR) - tf.square(found.misfit / EPIPOLAR_ERROR))
-    covariance = motion_covariance(flow, opposite, intrinsics, pose)
-    inexact = _motion_error(flow, intrinsics, translation_of(pose), found, covariance)
-    pair = PairEvidence(found.parallax, found.slope, certain, inexact)
+    motion_error = parallax_error(flow, intrinsics, pose, found, motion_covariance(flow, opposite, intrinsics, pose))
+    pair = PairEvidence(found.parallax, found.slope, certain, motion_error)
     proved = tf.reduce_mean(pair.alone().weight, axis=[1, 2, 3], keepdims=True)
     return pair._replace(certain=certain * tf.clip_by_value(2 * proved / MIN_PROVED - 1, 0.0, 1.0))
-
-
-def _motion_error(
-    flow: tf.Tensor, intrinsics: tf.Tensor, translation: tf.Tensor, found: Triangulation, covariance: tf.Tensor
-) -> tf.Tensor:
-    """Parallax, pixels, that inverse depth is off by for a motion of such covariance, [N, H, W, 1]."""
-    height, width = height_and_width(flow)
-    matched = separated(pixel_grid(height, width, flow.dtype) + flow)
-
-    def of_images(values: tf.Tensor) -> tf.Tensor:
-        return values[:, tf.newaxis, tf.newaxis]
-
-    focal, centre = ([of_images(x) for x in tf.unstack(xy, axis=-1)] for xy in focal_and_principal_point(intrinsics))
-    x, y = ((p - c) / f for p, c, f in zip(matched, centre, focal))
-    u, v = (e * f for e, f in zip(separated(found.along), focal))
-    towards = x * u + y * v
-    # Of the parallax by a rotation of the ray (x, y, 1), then of the slope by the direction of t, relative to it.
-    share = of_images(tf.norm(translation, axis=-1)) * tf.math.divide_no_nan(found.parallax, found.slope)[..., 0]
-    derivatives = -y * towards - v, x * towards + u, x * v - y * u, share * u, share * v, -share * towards
-    rows = tf.reshape(tf.stack(derivatives, axis=1), [-1, 6, height * width])
-    variance = tf.reduce_sum(rows * tf.matmul(covariance, rows), axis=1)
-    return tf.sqrt(tf.maximum(tf.reshape(variance, [-1, height, width, 1]), 0.0))  # rounding may make it negative
 
 
 def _clarity(parallax: tf.Tensor) -> tf.Tensor:

@@ -96,13 +96,15 @@ def motion_from_flow(flow: tf.Tensor, opposite: tf.Tensor, intrinsics: tf.Tensor
 
 
 def motion_covariance(flow: tf.Tensor, opposite: tf.Tensor, intrinsics: tf.Tensor, pose: tf.Tensor) -> tf.Tensor:
-    """Returns how exact a motion is, [B, 6, 6]: covariance of a rotation after R, radians, and of the direction of t.
+    """Returns the covariance of a motion, [B, 6, 6]: of a rotation after R, radians, and of the direction of t.
 
-    Gauss and Newton's, as if CORRELATION^2 matches told only what one does.
+    The inverse of the Gauss-Newton information matrix, times the square of CORRELATION times the robust scale.
 
     Args:
       flow, opposite, intrinsics: as for motion_from_flow.
       pose: [B, 4, 4] T_ab, with a translation of any length.
+
+    Source: Hartley and Zisserman, Multiple View Geometry, 5.2.2.
     """
     direction = tf.math.l2_normalize(translation_of(pose), axis=-1)
     matches = _matches(flow, opposite, intrinsics)
