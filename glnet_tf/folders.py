@@ -63,9 +63,9 @@ def new_folder(folder: Path) -> Iterator[Path]:
         with contextlib.suppress(OSError, DataError), _held(left):
             _remove_temporary(left)
     part = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part")
-    with writing(folder):
-        part.mkdir()
     try:
+        with writing(folder):
+            part.mkdir()
         with _held(part):
             yield part
             with writing(folder):
