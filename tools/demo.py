@@ -1,4 +1,4 @@
-"""GLNet in four acts: predicts a video, refines it, trains for two minutes, judges; about five minutes on two cores."""
+"""GLNet in four acts: predicts a video, refines it, trains for two minutes, judges."""
 
 from __future__ import annotations
 
