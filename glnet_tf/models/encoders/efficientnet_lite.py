@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0: mobile inverted bottlenecks without squeeze-and-excitation, with ReLU6.
+"""EfficientNet-Lite: mobile inverted bottlenecks without squeeze-and-excitation, with ReLU6.
 
 Source: Tan, Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", ICML 2019, in its Lite
 variant, which drops what integer hardware cannot do well.
@@ -6,6 +6,7 @@ variant, which drops what integer hardware cannot do well.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -23,6 +24,7 @@ class Stage(NamedTuple):
 
 
 STEM_FILTERS = 32
+# Of Lite0; the others have wider and more of them, see SCALING.
 STAGES = (
     Stage(1, 3, 1, 1, 16),
     Stage(2, 3, 2, 6, 24),
@@ -34,6 +36,20 @@ STAGES = (
 )
 # The last stage at each of the strides 2, 4, 8, 16, 32.
 TAPS = (0, 1, 2, 4, 6)
+# By how much the variants are wider and deeper than Lite0.
+SCALING = {0: (1.0, 1.0), 2: (1.1, 1.2)}
+
+
+def scaled_stages(variant: int) -> tuple[Stage, ...]:
+    """Returns the stages of a variant: widths to the next multiple of 8, the first and the last as deep as Lite0's."""
+    width, depth = SCALING[variant]
+    return tuple(
+        stage._replace(
+            filters=int(stage.filters * width + 4) // 8 * 8,
+            repeats=stage.repeats if stage in (STAGES[0], STAGES[-1]) else math.ceil(stage.repeats * depth),
+        )
+        for stage in STAGES
+    )
 
 
 class InvertedBottleneck(keras.layers.Layer):
@@ -60,23 +76,28 @@ class InvertedBottleneck(keras.layers.Layer):
         return x + inputs if self.has_shortcut else x
 
 
-class EfficientNetLite0(keras.Model):
-    """EfficientNet-Lite0 with TensorFlow's padding, with which its weights were trained."""
+class EfficientNetLite(keras.Model):
+    """EfficientNet-Lite with TensorFlow's padding, with which its weights were trained.
 
-    channels = tuple(STAGES[tap].filters for tap in TAPS)
+    Args:
+      variant: one of SCALING.
+      frames: number of images concatenated along the channels.
+    """
 
-    def __init__(self, frames: int = 1) -> None:
-        super().__init__(name="efficientnet_lite0")
-        self.frames = frames
+    def __init__(self, variant: int, frames: int = 1) -> None:
+        super().__init__(name=f"efficientnet_lite{variant}")
+        self.variant, self.frames = variant, frames
+        stages = scaled_stages(variant)
+        self.channels = tuple(stages[tap].filters for tap in TAPS)
         self.stem = _conv(STEM_FILTERS, 3, 2)
         self.bn0 = _batch_norm()
-        widths = (STEM_FILTERS, *(stage.filters for stage in STAGES))
+        widths = (STEM_FILTERS, *(stage.filters for stage in stages))
         self.stages = [
             [
                 InvertedBottleneck(stage.filters if repeat else width, stage, 1 if repeat else stage.stride)
                 for repeat in range(stage.repeats)
             ]
-            for width, stage in zip(widths, STAGES)
+            for width, stage in zip(widths, stages)
         ]
 
     def call(self, images: tf.Tensor, training: bool | None = None) -> tuple[tf.Tensor, ...]:

