@@ -41,7 +41,7 @@ SCALING = {0: (1.0, 1.0), 2: (1.1, 1.2)}
 
 
 def scaled_stages(variant: int) -> tuple[Stage, ...]:
-    """Returns the stages of a variant: widths to the nearest multiple of 8, the first and the last as deep as Lite0's."""
+    """Returns the stages of a variant: widths to multiples of 8, the first and the last as deep as Lite0's."""
     width, depth = SCALING[variant]
     return tuple(
         stage._replace(
