@@ -171,6 +171,9 @@ class EvaluationConfig(Checked):
     output: str = setting("", "JSON file for protocol and metrics, with a CSV file of that name beside it")
 
 
+ENCODERS = ("resnet18", "resnet50", "efficientnet_lite0", "efficientnet_lite2")
+
+
 @dataclasses.dataclass(frozen=True)
 class ModelConfig(Checked):
     """The networks. A run folder remembers these; they cannot change when it is resumed."""
@@ -178,7 +181,10 @@ class ModelConfig(Checked):
     encoder: str = setting(
         "efficientnet_lite0",
         "backbone of DepthNet and FlowNet",
-        choices=("resnet18", "resnet50", "efficientnet_lite0", "efficientnet_lite2"),
+        choices=ENCODERS,
+    )
+    depth_encoder: str = setting(
+        "", "backbone of DepthNet, where it is another than encoder; empty: the same", choices=("", *ENCODERS)
     )
     encoder_weights: str = setting(
         "auto",
@@ -206,6 +212,11 @@ class ModelConfig(Checked):
     field_of_view: float = setting(
         72.0, "degrees along the images' longer side: K when fov; along their width: its start when learned", low=1
     )
+
+    @property
+    def encoder_of_depth(self) -> str:
+        """The backbone of DepthNet."""
+        return self.depth_encoder or self.encoder
 
 
 @dataclasses.dataclass(frozen=True)

@@ -112,7 +112,8 @@ def check_data(data: DataConfig) -> None:
 def adopt(architecture: Architecture) -> None:
     """Lets weights bring their networks and their size along, where no flag says otherwise."""
     known = {"image_height": architecture.image_height, "image_width": architecture.image_width}
-    known |= {name: getattr(architecture.model, name) for name in ("encoder", "flow_net", "camera_net")}
+    networks = ("encoder", "depth_encoder", "flow_net", "camera_net")
+    known |= {name: getattr(architecture.model, name) for name in networks}
     for name, value in known.items():
         if flags.FLAGS[name].using_default_value:
             flags.FLAGS.set_default(name, value)

@@ -23,11 +23,11 @@ class DepthNet(keras.Model):
 
     def __init__(self, config: ModelConfig):
         super().__init__(name="depth_net")
-        self.encoder = build_encoder(config.encoder, frames=1, weights=config.encoder_weights)
+        self.encoder = build_encoder(config.encoder_of_depth, frames=1, weights=config.encoder_weights)
         # Imported encoders keep the statistics of their batch normalisation: small batches would only blur them (ours).
         self.learns_statistics = config.encoder_weights == "none"
         share = (START_DISPARITY - MIN_DISPARITY) / (MAX_DISPARITY - MIN_DISPARITY)
-        self.decoder = Decoder(config.encoder, outputs=1, start=math.log(share / (1 - share)))
+        self.decoder = Decoder(config.encoder_of_depth, outputs=1, start=math.log(share / (1 - share)))
 
     def call(self, images: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, ...]:
         """Returns inverse depth, [B, h, w, 1] at every level, of images [B, H, W, 3]."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import math
 import sys
@@ -32,7 +33,7 @@ from glnet_tf.training.schedule import LearningRate
 from glnet_tf.training.summaries import Summaries
 from glnet_tf.training.targets import Targets, make_targets, target_batches, whole_targets
 from glnet_tf.training.trainer import SCALAR_STEPS, forget_metrics_after, resolved_config
-from glnet_tf.training.weights import start_from, weights_digest
+from glnet_tf.training.weights import architecture_of_weights, start_from, weights_digest
 
 
 class DepthResult(NamedTuple):
@@ -70,7 +71,8 @@ def make_depth_step(
 
 
 class DepthTrainer:
-    """Trains the DepthNet of a trained model on targets that the model itself gives, see training.targets.
+    """Trains the DepthNet of a trained model, or a new one on another backbone, on targets that the model itself gives,
+    see training.targets.
 
     The run folder is that of a Trainer; the same call resumes an interrupted run. FlowNet and CameraNet stay. Of the
     checkpoints the last is kept: the error against evidence on held-out frames is that of the same teacher, and those
@@ -116,11 +118,12 @@ class DepthTrainer:
         architecture = Architecture(networks, data.image_height, data.image_width, source.cameras, source.shapes)
         open_run_folder(self.run_dir, architecture)
         keras.utils.set_random_seed(training.seed)
-        self.model = architecture.build(weights=False)
-        self.model.depth_net.learns_statistics = self.model.flow_net.learns_statistics = False
-        self.model.build_variables()
-        start_from(self.model, architecture, training.weights)
-        teacher = (self.model, weights_digest(self.model))
+        taught = architecture_of_weights(training.weights).model.encoder_of_depth
+        teachers = dataclasses.replace(architecture, model=dataclasses.replace(networks, depth_encoder=taught))
+        model = _started(teachers, training.weights, pretrained=False)
+        teacher = model, weights_digest(model)
+        as_taught = taught == networks.encoder_of_depth
+        self.model = model if as_taught else _started(architecture, training.weights, pretrained=True)
         folder = Path(data.cache_dir).expanduser() / "targets"
         self.targets = make_targets(*teacher, source, data, flow_scale, folder)
         self.held_out: list[Targets] = []
@@ -197,3 +200,13 @@ class DepthTrainer:
         """Returns the mean error against evidence on the held-out frames."""
         errors = [self._score(*batch) for batch in whole_targets(self.held_out, self.training.validation_snippets)]
         return float(np.mean(np.concatenate(errors)))
+
+
+def _started(architecture: Architecture, weights: str, pretrained: bool) -> GLNet:
+    """A model that starts from weights; its own DepthNet, if it has another backbone, from the pretrained one."""
+    model = architecture.build(pretrained)
+    if not pretrained:
+        model.depth_net.learns_statistics = model.flow_net.learns_statistics = False
+    model.build_variables()
+    start_from(model, architecture, weights)
+    return model

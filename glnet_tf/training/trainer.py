@@ -47,7 +47,8 @@ def resolved_config(config: ModelConfig, source: Source) -> ModelConfig:
     if config.intrinsics == "auto":
         config = dataclasses.replace(config, intrinsics="given" if source.calibrated else "learned")
     if config.encoder_weights == "auto":
-        config = dataclasses.replace(config, encoder_weights="none" if config.encoder == "resnet18" else "imagenet")
+        random = "resnet18" in (config.encoder, config.encoder_of_depth)
+        config = dataclasses.replace(config, encoder_weights="none" if random else "imagenet")
         if config.encoder_weights == "none":
             print(
                 "resnet18 starts from random weights; --encoder_weights=PATH of torchvision's checkpoint learns faster",

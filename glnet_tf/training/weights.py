@@ -74,7 +74,7 @@ def architecture_of_weights(place: str | Path) -> Architecture:
 
 
 def start_from(model: GLNet, architecture: Architecture, place: str | Path) -> None:
-    """Sets the networks of a model to those of another; a learned K stays as it is.
+    """Sets the networks of a model to those of another; a learned K, and a DepthNet of another backbone, stay.
 
     Raises:
       CheckpointError: there is no such model, or its networks are others.
@@ -85,9 +85,13 @@ def start_from(model: GLNet, architecture: Architecture, place: str | Path) -> N
         # Of the ways to K, only its prediction is a part of the networks.
         if have != want and (name != "intrinsics" or "predicted" in (have, want)):
             raise CheckpointError(f"{place}: these weights are of {name}={have}, not {want}; give --{name}={have}")
-    theirs = named_variables(other)
+    theirs, own = named_variables(other), [CAMERAS]
+    have, want = found.model.encoder_of_depth, architecture.model.encoder_of_depth
+    if have != want:
+        own.append(NETWORKS[0])
+        print(f"{place}: its DepthNet is on {have}: the one on {want} starts without it", file=sys.stderr)
     for name, variable in named_variables(model).items():
-        if name != CAMERAS:
+        if name.partition("/")[0] not in own:
             variable.assign(theirs[name])
 
 

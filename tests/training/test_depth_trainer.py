@@ -53,12 +53,12 @@ def taught(monkeypatch, tmp_path):
     return str(tmp_path / "teacher.npz")
 
 
-def trainer(folder, teacher: str, steps: int) -> DepthTrainer:
+def trainer(folder, teacher: str, steps: int, model: ModelConfig = MODEL) -> DepthTrainer:
     training = TrainingConfig(
         weights=teacher, steps=steps, learning_rate=1e-3, ramp_steps=1, decay_start=1.0, checkpoint_steps=3
     )
     source = open_source(DATA, "all")
-    return DepthTrainer(folder, source, source, DATA, MODEL, 0.02, training, 1.5)
+    return DepthTrainer(folder, source, source, DATA, model, 0.02, training, 1.5)
 
 
 @pytest.mark.slow
@@ -88,3 +88,20 @@ def test_without_a_teacher_it_does_not_start(tmp_path):
     ):
         with pytest.raises(ConfigError, match="--teacher=evidence"):
             DepthTrainer(tmp_path / "run", source, None, data, MODEL, 0.02, training, 1.5)
+
+
+def test_a_new_backbone_learns_from_the_old_one_and_keeps_its_flow(taught, tmp_path, monkeypatch, capsys):
+    teachers = []
+    targets = depth_trainer.make_targets
+    monkeypatch.setattr(depth_trainer, "make_targets", lambda model, *_: (teachers.append(model), targets())[1])
+    student = trainer(tmp_path / "run", taught, 1, dataclasses.replace(MODEL, depth_encoder="resnet18"))
+    assert "its DepthNet is on efficientnet_lite0: the one on resnet18 starts without it" in capsys.readouterr().err
+    old, _ = load_model(taught)
+    for variable, kept in zip(old.depth_net.variables, teachers[0].depth_net.variables):
+        np.testing.assert_array_equal(variable, kept)
+    assert student.run() == 1
+    loaded, architecture = load_model(tmp_path / "run")
+    assert architecture.model.encoder_of_depth == "resnet18" and architecture.model.encoder == "efficientnet_lite0"
+    for variable, kept in zip(old.flow_net.variables, loaded.flow_net.variables):
+        np.testing.assert_array_equal(variable, kept)
+    assert loaded.depth_net.encoder.name == "resnet18"
