@@ -254,7 +254,8 @@ class TrainingConfig(Checked):
     """The optimisation and what it leaves behind."""
 
     mixed_precision: bool = setting(
-        False, "networks in half precision, geometry and losses in single precision, with loss scaling; for GPUs"
+        False,
+        "with --teacher=none: networks in half precision, geometry and losses in single, with loss scaling; for GPUs",
     )
     xla: bool = setting(False, "let XLA make few large kernels of losses and variational flow; for GPUs")
     weights: str = setting(
@@ -266,7 +267,7 @@ class TrainingConfig(Checked):
         "auto",
         "evidence: DepthNet alone learns what the flow of --weights proves about single frames, found once and kept in "
         "cache_dir; none: the networks, and a K that is not given, learn from the objective; auto: evidence where K is "
-        "given and there are weights to start from, else none",
+        "given, or fov says it, and there are weights to start from, else none",
         choices=("auto", "evidence", "none"),
     )
     steps: int = setting(2000, "training steps in all, resumed ones and virtual_steps included", low=1)
@@ -295,8 +296,8 @@ class TrainingConfig(Checked):
     validation_snippets: int = setting(32, "snippets per validation", low=1)
     distribute: str = setting(
         "off",
-        "who computes a step: off (one device), mirrored (all GPUs of this machine) or multi_worker (all machines that "
-        "TF_CONFIG names)",
+        "who computes a step of --teacher=none: off (one device), mirrored (all GPUs of this machine) or multi_worker "
+        "(all machines that TF_CONFIG names)",
         choices=("off", "mirrored", "multi_worker"),
     )
 

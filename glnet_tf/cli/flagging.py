@@ -151,7 +151,8 @@ def first_flags(doc: str, names: Sequence[str]) -> str:
     lines = [doc.strip(), ""]
     for name in names:
         flag = flags.FLAGS[name]
-        default = "" if flag.default in ("", None) else f" ({flag.default})"
+        shown = ",".join(flag.default) if isinstance(flag.default, list) else flag.default
+        default = "" if shown in ("", None) else f" ({shown})"
         text = textwrap.wrap(f"{flag.help}{default}", 88)
         lines += (
             [f"  --{name}", *(f"      {line}" for line in text)]

@@ -64,7 +64,7 @@ flags.DEFINE_string(
     "intrinsics_file",
     "",
     "text file with the 3x3 K, pixels of the input, and k1 k2 p1 p2 k3 if it distorts; empty: cam.txt (of a video "
-    "STEM.cam.txt) beside the frames, EXIF's focal length, or assumed",
+    "STEM.cam.txt) beside the frames, EXIF's focal length, what the motion says, or 72 degrees",
 )
 flags.DEFINE_float(
     "field_of_view", 0.0, "along the images' longer side, degrees, instead of K; 0: unknown", lower_bound=0.0

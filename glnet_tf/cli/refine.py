@@ -14,7 +14,7 @@ from glnet_tf.inference.outputs import outputs_of
 from glnet_tf.progress import shard_of
 
 define(DataConfig, REFINEMENT_LOSS, RefinementConfig)
-define_model()
+define_model("kitti-lite")
 define_outputs()
 flags.DEFINE_string("output_dir", "", "folder for the results; the same command goes on where it was interrupted")
 flags.DEFINE_string("video", "", "a video file, instead of --dataset and --data_dir")
@@ -31,6 +31,7 @@ FIRST = (
     "output_dir",
     "refine",
     "iterations",
+    "target_parallax",
     "window",
     "epochs",
     "policy",

@@ -1,4 +1,4 @@
-"""Trains GLNet: python tools/train.py --flagfile=configs/paper.flags --data_dir=VIDEOS --run_dir=runs/paper."""
+"""Trains GLNet: python tools/train.py --dataset=video --data_dir=VIDEOS --run_dir=runs/mine"""
 
 from __future__ import annotations
 
@@ -34,6 +34,8 @@ FIRST = (
     "image_height",
     "image_width",
     "intrinsics",
+    "field_of_view",
+    "target_parallax",
     "min_parallax",
     "distribute",
     "mixed_precision",
@@ -65,8 +67,14 @@ def main() -> int:
             validation = open_source(dataclasses.replace(data, street=further), "train")
         elif data.holdout_frames:
             validation = open_source(data, "validation")
-        auto = "evidence" if source.calibrated and training.weights and data.cache_dir else "none"
+        known = source.calibrated or model.intrinsics == "fov"
+        auto = "evidence" if known and training.weights and data.cache_dir else "none"
         if (auto if training.teacher == "auto" else training.teacher) == "evidence":
+            if training.distribute != "off" or training.mixed_precision:
+                raise ConfigError(
+                    f"--distribute={training.distribute} --mixed_precision={training.mixed_precision}: expected off "
+                    "and False: evidence is learned by one device in single precision; or give --teacher=none"
+                )
             smoothness, scale = loss.depth_smoothness, flags.FLAGS.flow_scale
             trainer: DepthTrainer | Trainer = DepthTrainer(
                 flags.FLAGS.run_dir, source, validation, data, model, smoothness, training, scale

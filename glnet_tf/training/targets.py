@@ -84,10 +84,17 @@ def make_targets(
     """
     trained = (data.image_height, data.image_width)
     sizes = [depth_size(trained, [shape]) for shape in source.shapes]
-    camera_of = [int(source.load(tf.constant(i, tf.int64))[2]) for i in range(len(source))]
-    groups = {size: [i for i, camera in enumerate(camera_of) if sizes[camera] == size] for size in dict.fromkeys(sizes)}
+    # As a graph it leaves out the images, which nobody asks for.
+    load = tf.function(
+        lambda index: source.load(index)[1:], input_signature=[tf.TensorSpec([], tf.int64)], autograph=False
+    )
+    intrinsics, camera_of = zip(*(load(tf.constant(i, tf.int64)) for i in range(len(source))))
+    groups = {
+        size: [i for i, camera in enumerate(camera_of) if sizes[int(camera)] == size] for size in dict.fromkeys(sizes)
+    }
     identity = {"version": VERSION, "teacher": digest, "flow_scale": flow_scale, "sizes": list(groups)}
     identity["frames"] = [source.files(i)[1] for i in range(len(source))]
+    identity["intrinsics"] = hashlib.sha256(np.stack(intrinsics).tobytes()).hexdigest()
     name = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
     folder = make_folder(folder / name, "cache_dir")
     return [

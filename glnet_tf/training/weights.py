@@ -127,8 +127,8 @@ def named_variables(model: GLNet) -> dict[str, tf.Variable]:
 
 
 def weights_digest(model: GLNet) -> str:
-    """Returns what names the values of a model's variables: the first 16 digits of their SHA-256."""
-    digest = hashlib.sha256()
+    """Returns what names a model's variables and the way that it comes to K: the first 16 digits of their SHA-256."""
+    digest = hashlib.sha256(f"{model.source_of_intrinsics} {model.field_of_view}".encode())
     for name, variable in named_variables(model).items():
         digest.update(name.encode() + variable.numpy().tobytes())
     return digest.hexdigest()[:16]

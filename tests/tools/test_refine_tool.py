@@ -30,7 +30,7 @@ def test_a_street(tmp_path):
 
 def test_bad_input(tmp_path):
     for arguments, expected in (
-        (["--output_dir=x"], "--run_dir= --weights=: expected one of the two"),
+        (["--output_dir=x", "--weights="], "--run_dir= --weights=: expected one of the two"),
         ([f"--run_dir={tmp_path}", f"--output_dir={tmp_path}/x"], "not a run folder"),
     ):
         done = refine(*arguments)

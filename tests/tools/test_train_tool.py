@@ -50,6 +50,13 @@ def test_flags(tmp_path, argument, expected):
     assert expected in refused(tmp_path / "run", argument)
 
 
+def test_evidence_is_learned_by_one_device(tmp_path):
+    write_frames(tmp_path / "videos" / "drive", 4)
+    (tmp_path / "videos" / "drive" / "cam.txt").write_text("50 0 32\n0 50 16\n0 0 1\n")
+    line = refused(tmp_path / "run", f"--data_dir={tmp_path / 'videos'}", "--distribute=mirrored")
+    assert "--distribute=mirrored --mixed_precision=False: expected off and False" in line
+
+
 def test_missing_folder(tmp_path):
     assert str(tmp_path / "none") in refused(tmp_path / "run", f"--data_dir={tmp_path / 'none'}")
 

@@ -66,6 +66,10 @@ def test_they_are_computed_once_and_go_on_where_they_were_stopped(source, observ
     np.testing.assert_array_equal(again.log_disparity, group.log_disparity)
     make_targets(None, "another", source, DATA, 1.5, tmp_path)
     assert len(observed) == 2 * MIDDLE_FRAMES
+    load = source.load
+    monkeypatch.setattr(source, "load", lambda index: tuple(x * y for x, y in zip(load(index), (1, 2, 1))))
+    make_targets(None, "one", source, DATA, 1.5, tmp_path)
+    assert len(observed) == 3 * MIDDLE_FRAMES  # K is another
 
 
 def test_every_epoch_has_each_frame_once_in_batches_of_one_size():
