@@ -44,6 +44,14 @@ class Checked:
                 raise ConfigError(f"--{field.name}={value}: expected at least {low}")
 
 
+def settings_of(config: Any) -> dict[str, Any]:
+    """Returns the fields of a configuration, and of those in it, by name."""
+    fields = dataclasses.asdict(config).items()
+    return {
+        name: x for field in fields for name, x in (field[1] if isinstance(field[1], dict) else dict([field])).items()
+    }
+
+
 KINDS = {kind.__name__: kind for kind in (str, int, float, bool)}
 NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 
@@ -267,7 +275,8 @@ class TrainingConfig(Checked):
         "auto",
         "evidence: DepthNet alone learns what the flow of --weights proves about single frames, found once and kept in "
         "cache_dir; none: the networks, and a K that is not given, learn from the objective; auto: evidence where K is "
-        "given, or fov says it, and there are weights to start from, else none",
+        "given, or fov says it, and there are weights to start from, but no flow_rate, camera_rate or virtual_steps; "
+        "else none",
         choices=("auto", "evidence", "none"),
     )
     steps: int = setting(2000, "training steps in all, resumed ones and virtual_steps included", low=1)

@@ -93,6 +93,15 @@ def write_npz(file: Path, **arrays: np.ndarray) -> None:
     write_bytes(file, content.getvalue())
 
 
+def file_state(file: str) -> tuple[int, int]:
+    """Returns size and time of change of a file; zeros if it is not there."""
+    try:
+        status = os.stat(file)
+    except OSError:
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
+
+
 def read_json(file: Path, expected: str = "JSON", shape: Any = object) -> Any:
     """Returns the value of a JSON file.
 
@@ -111,15 +120,16 @@ def read_json(file: Path, expected: str = "JSON", shape: Any = object) -> Any:
         raise DataError(f"{file}: is damaged ({error}): expected {expected}; restore it, or remove it") from None
 
 
-def read_json_lines(file: Path, shape: Any = object) -> list[Any]:
+def read_json_lines(file: Path, shape: Any = object, repair: bool = False) -> list[Any]:
     """Returns the values of a file with one of them a line, none if it is not there.
 
-    Blank lines, and the zeros that a power cut may leave, say nothing. A last line that was cut short is taken out of
-    the file, with a warning: what it stood for is done again.
+    Blank lines, the zeros that a power cut may leave, and a last line that was cut short say nothing.
 
     Args:
       file: its path.
       shape: what every value should be, see parsing.misfit.
+      repair: whether a last line that was cut short is taken out of the file, with a warning, so that more can be
+        appended; only for the process that writes the file.
 
     Raises:
       DataError: another line is damaged.
@@ -140,7 +150,7 @@ def read_json_lines(file: Path, shape: Any = object) -> list[Any]:
                 break
         if wrong:
             raise DataError(f"{file}: line {number} is damaged ({wrong}): expected another form; remove that line")
-    if torn:
+    if torn and repair:
         tqdm.write(f"{file}: the last line was cut short and is dropped", sys.stderr)
         write_bytes(file, b"".join(text + b"\n" for text in texts.values()))
     return values

@@ -62,7 +62,8 @@ def test_a_line_that_was_cut_short_is_dropped_and_any_other_damage_is_not(tmp_pa
     append_json_line(file, {"a": 2})
     whole = file.read_bytes()
     file.write_bytes(whole + b'{"a": 3')
-    assert read_json_lines(file) == [{"a": 1}, {"a": 2}] and "cut short" in capsys.readouterr().err
+    assert read_json_lines(file) == [{"a": 1}, {"a": 2}] and file.read_bytes() != whole
+    assert read_json_lines(file, repair=True) == [{"a": 1}, {"a": 2}] and "cut short" in capsys.readouterr().err
     assert file.read_bytes() == whole
     file.write_bytes(b"{\n" + whole)
     with pytest.raises(DataError, match=r"a.jsonl: line 1 is damaged"):

@@ -30,6 +30,7 @@ def main() -> None:
     from glnet_tf.data.sources import open_source
     from glnet_tf.experiments.ablation import Ablation, as_markdown, run_all
     from glnet_tf.files import make_folder, write_json
+    from glnet_tf.folders import locked
 
     unseen = dataclasses.replace(
         data,
@@ -40,13 +41,14 @@ def main() -> None:
     tests = {}
     for entry in flags.FLAGS.test:
         kind, _, folder = entry.partition("=")
-        tests[kind] = open_source(dataclasses.replace(unseen, dataset=kind, data_dir=folder), "all")
+        tests[entry] = open_source(dataclasses.replace(unseen, dataset=kind, data_dir=folder), "all")
     folder = make_folder(Path(flags.FLAGS.output_dir), "output_dir")
     count, seeds = flags.FLAGS.test_snippets, flags.FLAGS.seeds
     ablation = Ablation(open_source(data, "train"), tests, count, seeds, *configs)
     settings = {name: value for config in configs for name, value in dataclasses.asdict(config).items()}
-    rows = run_all(ablation, folder, {**settings, "tests": list(tests), "test_snippets": count})
-    write_json(folder / "ablation.json", rows)
+    with locked(folder):
+        rows = run_all(ablation, folder, {**settings, "tests": list(tests), "test_snippets": count})
+        write_json(folder / "ablation.json", rows)
     print(as_markdown(rows))
 
 

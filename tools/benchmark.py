@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import platform
@@ -15,7 +14,7 @@ from typing import Any
 from absl import flags
 
 from glnet_tf.cli.flagging import config_from_flags, define, run
-from glnet_tf.config import DataConfig, LossConfig, ModelConfig
+from glnet_tf.config import DataConfig, LossConfig, ModelConfig, settings_of
 from glnet_tf.files import read_json, write_json
 
 define(DataConfig, LossConfig, ModelConfig)
@@ -95,13 +94,15 @@ def all_parts() -> dict[str, Any]:
     """
     figures: dict[str, Any] = {
         "machine": {"processor": processor(), "cores": os.cpu_count(), "python": platform.python_version()},
-        "data": dataclasses.asdict(config_from_flags(DataConfig)),
+        "settings": {"repeats": flags.FLAGS.repeats, "batches": flags.FLAGS.batches},
         "ratios": {},
     }
+    for config in (DataConfig, ModelConfig, LossConfig):
+        figures["settings"].update(settings_of(config_from_flags(config)))
     output = Path(flags.FLAGS.output)
     if flags.FLAGS.output and output.exists():
         found = read_json(output, "figures of this tool", {"ratios": dict})
-        if found.get("data") == figures["data"]:
+        if found.get("settings") == figures["settings"]:
             figures = found
     jobs: list[tuple[str, str, list[str]]] = [(what, what, []) for what in ("step", "first", "inference", "losses")]
     jobs += [(f"{what}_paper", what, PAPER) for what in ("step", "inference")]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from absl import flags
 
-from glnet_tf.cli.calling import call_command
+from glnet_tf.cli.calling import call_once
 from glnet_tf.cli.flagging import run
 from glnet_tf.errors import ConfigError
 from glnet_tf.files import make_folder, read_json, write_json
@@ -59,10 +59,8 @@ def main() -> None:
 
 def refined(given: list[str], place: Path) -> dict[str, dict[str, float]]:
     """Returns the errors of every stage of a refinement."""
-    file = place / "table.json"
-    if not file.exists():
-        call_command("refine", *given, f"--output_dir={place}", quiet=True)
-    return of_stages(read_json(file, "errors by stage", {str: {str: float}}))
+    call_once(place.with_name(f"{place.name}.done"), "refine", *given, f"--output_dir={place}")
+    return of_stages(read_json(place / "table.json", "errors by stage", {str: {str: float}}))
 
 
 def evaluated(given: list[str], place: Path) -> dict[str, dict[str, float]]:
@@ -70,8 +68,7 @@ def evaluated(given: list[str], place: Path) -> dict[str, dict[str, float]]:
     found = {}
     for stage in ("none", "fusion"):
         file = place.with_name(f"{place.name}_{stage}.json")
-        if not file.exists():
-            call_command("evaluate", *given, f"--refine={stage}", f"--output={file}", quiet=True)
+        call_once(file.with_suffix(".done"), "evaluate", *given, f"--refine={stage}", f"--output={file}")
         found[stage] = read_json(file, "an evaluation", {"metrics": {str: float}})["metrics"]
     return of_stages(found)
 

@@ -1,4 +1,4 @@
-"""Trains GLNet: python tools/train.py --flagfile=configs/paper.flags --data_dir=VIDEOS --run_dir=runs/paper"""
+"""Trains GLNet: python tools/train.py --dataset=video --data_dir=VIDEOS --run_dir=runs/mine"""
 
 from glnet_tf.cli import run_command
 

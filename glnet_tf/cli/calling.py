@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 from glnet_tf.cli.signals import received
-from glnet_tf.files import write_bytes
+from glnet_tf.errors import ConfigError
+from glnet_tf.files import read_bytes, write_bytes
 
 COMMAND = "from glnet_tf.cli import main; main()"
 
@@ -38,7 +40,17 @@ def call_command(name: str, *given: str, quiet: bool = False) -> None:
 
 
 def call_once(done: Path, name: str, *given: str, quiet: bool = True) -> None:
-    """Runs a command, see call_command, unless `done` is there, which an earlier call has left that came to its end."""
+    """Runs a command, see call_command, unless an earlier call came to its end and left it in the file `done`.
+
+    Raises:
+      ConfigError: that was another command.
+    """
+    command = shlex.join([name, *given])
     if not done.exists():
         call_command(name, *given, quiet=quiet)
-        write_bytes(done, b"")
+        write_bytes(done, command.encode())
+    elif read_bytes(done).decode(errors="replace") != command:
+        raise ConfigError(
+            f"{done}: was left by another command than {command}: expected the same; give another --output_dir, or "
+            "remove that file and what it stands for"
+        )

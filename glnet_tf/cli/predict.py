@@ -209,6 +209,7 @@ def predict(predictor: Predictor, weights: str, frames: Frames, folder: Path) ->
     from glnet_tf.inference.metric_scale import FIRST_FRAMES, Metres
     from glnet_tf.inference.refine import predict_video
     from glnet_tf.inference.result_folder import ResultFolder
+    from glnet_tf.training.weights import weights_digest
 
     given = flags.FLAGS.intrinsics_file, flags.FLAGS.field_of_view
     again = () if frames.live else Frames(frames.place, frames.selection)
@@ -222,10 +223,12 @@ def predict(predictor: Predictor, weights: str, frames: Frames, folder: Path) ->
         "camera_height",
         "speed",
         "output_size",
+        "cloud_confidence",
     )
     settings = {
         "input": str(Path(frames.place).resolve()) if Path(frames.place).exists() else frames.place,
         "weights": weights,
+        "weights_digest": weights_digest(predictor.model),
         **dict(zip(("K", "distortion"), camera)),
         **{name: flags.FLAGS[name].value for name in named},
         **dataclasses.asdict(predictor.loss),

@@ -8,7 +8,7 @@ from pathlib import Path
 from absl import flags
 
 from glnet_tf.cli.flagging import check_data, chosen_model, config_from_flags, define, define_model, define_outputs
-from glnet_tf.config import REFINEMENT_LOSS, DataConfig, LossConfig, RefinementConfig
+from glnet_tf.config import REFINEMENT_LOSS, DataConfig, LossConfig, RefinementConfig, settings_of
 from glnet_tf.errors import ConfigError
 from glnet_tf.inference.outputs import outputs_of
 from glnet_tf.progress import shard_of
@@ -41,6 +41,9 @@ FIRST = (
     "shard",
 )
 
+# Of DataConfig: what says which of the frames, and where they are.
+ANY_PART = ("data_dir", "split", "holdout_frames", "holdout_scenes", "cache_dir")
+
 
 def main() -> None:
     data, loss = config_from_flags(DataConfig), config_from_flags(LossConfig)
@@ -61,6 +64,7 @@ def main() -> None:
     from glnet_tf.inference.refine import predict_data_set
     from glnet_tf.inference.result_folder import ResultFolder
     from glnet_tf.inference.snippets import SnippetReader
+    from glnet_tf.training.weights import weights_digest
 
     predictor = Predictor(weights, config, loss)
     source = open_source(data, "validation" if data.holdout_frames else "all")
@@ -72,7 +76,14 @@ def main() -> None:
     if not indices:
         print(f"{source.name}: no scene is left for --shard={shard}")
         return
-    settings = {"weights": weights, "data": source.name, **dataclasses.asdict(loss), **dataclasses.asdict(config)}
+    settings = {
+        "weights": weights,
+        "weights_digest": weights_digest(predictor.model),
+        "data": source.name,
+        **{name: value for name, value in settings_of(data).items() if name not in ANY_PART},
+        **settings_of(loss),
+        **settings_of(config),
+    }
     with ResultFolder(folder, settings, outputs=flags.FLAGS.outputs) as results:
         if config.epochs:
             reader = SnippetReader(predictor.model, predictor.architecture, source, data, config.flow_scale)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from typing import Any
 
 from absl import flags
@@ -64,11 +65,15 @@ def main() -> int:
         if data.street.validation_streets:
             seed = data.street.street_seed + data.street.streets
             further = dataclasses.replace(data.street, street_seed=seed, streets=data.street.validation_streets)
-            validation = open_source(dataclasses.replace(data, street=further), "train")
+            streets = dataclasses.replace(data, dataset="street", data_dir="", split="", street=further)
+            validation = open_source(streets, "train")
         elif data.holdout_frames:
             validation = open_source(data, "validation")
         known = source.calibrated or model.intrinsics == "fov"
-        auto = "evidence" if known and training.weights and data.cache_dir else "none"
+        together = training.flow_rate or training.camera_rate or training.virtual_steps
+        auto = "evidence" if known and training.weights and data.cache_dir and not together else "none"
+        if training.teacher == "auto":
+            print(f"--teacher=auto: {auto}", file=sys.stderr)
         if (auto if training.teacher == "auto" else training.teacher) == "evidence":
             if training.distribute != "off" or training.mixed_precision:
                 raise ConfigError(

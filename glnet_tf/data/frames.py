@@ -108,7 +108,10 @@ class Frames:
             if not files:
                 raise DataError(f"{place}: holds no image: {_content(path)}")
             self.count, self.size = len(files), _first_size(files)
-            self._frames = self._of_files(files)
+            times = times_of([Path(file).stem for file in files])
+            if times is not None and len(times) > 1:
+                self.fps = (len(times) - 1) / (times[-1] - times[0])
+            self._frames = self._of_files(files, times or [number / self.fps for number in range(len(files))])
         elif "://" in place:
             raise DataError(f"{place}: is an address: expected a file; download it first")
         elif path.suffix.lower() in VIDEO_SUFFIXES and not path.exists():
@@ -123,7 +126,7 @@ class Frames:
             self._frames = self._of_video(path)
         elif path.exists():
             self.count, self.size = 1, _first_size([str(path)])
-            self._frames = self._of_files([str(path)])
+            self._frames = self._of_files([str(path)], [0.0])
         else:
             raise DataError(
                 f"{place}: no such file: expected an image, a folder of images, a video file or the index of a camera; "
@@ -175,12 +178,11 @@ class Frames:
                 yield frame
             kept += 1
 
-    def _of_files(self, files: Sequence[str]) -> Iterator[Frame]:
+    def _of_files(self, files: Sequence[str], times: Sequence[float]) -> Iterator[Frame]:
         readable = np.array([size is not None for size in image_sizes(files)])
         self._of_images = True
         runs, damaged = uninterrupted_runs(files, readable), 0
         stems = [Path(file).stem for file in files]
-        times = times_of(stems)
         behind = [stems[n] for n in range(1, len(files)) if runs[n] > runs[n - 1] and readable[n] and readable[n - 1]]
         if behind:
             more = f" and {len(behind) - 3} others" if len(behind) > 3 else ""
@@ -197,8 +199,7 @@ class Frames:
                 continue
             if bits not in (8, 16):
                 self.remarks.append(f"{Path(file).name} uses {bits} of its 16 bits: stretched, like those that follow")
-            time = number / self.fps if times is None else times[number] - times[0]
-            yield Frame(stems[number], image, time, int(runs[number]) + damaged)
+            yield Frame(stems[number], image, times[number] - times[0], int(runs[number]) + damaged)
 
     def _of_video(self, file: Path) -> Iterator[Frame]:
         number = scene = seen = 0
@@ -219,7 +220,7 @@ class Frames:
         with camera(index) as capture:
             number = 0
             while (read := capture.read())[0]:
-                yield Frame(f"{number:06d}", np.ascontiguousarray(read[1][..., ::-1]), number / self.fps, 0)
+                yield Frame(f"{number:06d}", np.ascontiguousarray(read[1][..., ::-1]), number / DEFAULT_FPS, 0)
                 number += 1
 
 

@@ -142,7 +142,7 @@ def run_all(ablation: Ablation, folder: Path, settings: dict[str, Any]) -> list[
     """
     file = folder / "trainings.jsonl"
     settings = json.loads(json.dumps(settings))
-    lines = read_json_lines(file, dict)
+    lines = read_json_lines(file, dict, repair=True)
     if lines:
         check_settings(file, lines[0], settings)
     else:

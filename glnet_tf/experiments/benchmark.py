@@ -202,7 +202,7 @@ def loss_times(model: ModelConfig, data: DataConfig, loss: LossConfig, repeats: 
     """Returns seconds of all losses, and of each by itself, with the warps and distances that it stands on."""
     glnet, snippet = street_batch(model, data)
     predictions = glnet(snippet)
-    terms = {"all": None, **{name: name for name in LossReport._fields}}
+    terms = {"all": None, **{name: name for name in LossReport._fields if name != "evidence"}}
     return interleaved(
         {name: partial(losses_only(loss, of), snippet, predictions) for name, of in terms.items()}, repeats
     )

@@ -105,6 +105,9 @@ class Metres:
         self._begun = True
         if self._height:
             self._check_ground(planes[:FIRST_FRAMES])
+            # As it was decided then, from frames of which not all need be here.
+            self.known = scale != 1.0
+            self.reason = "" if self.known else self.reason or "no ground was found in the first frames"
         elif self._steps:
             self._check_steps()
 

@@ -119,13 +119,14 @@ class FrameRow(NamedTuple):
         return Predecessor(self.path, pose_after(np.array(self.pose), motion))
 
 
-def read_rows(folder: Path) -> list[FrameRow]:
-    """Returns what a result folder knows of its frames, in their order.
+def read_rows(folder: Path, repair: bool = False) -> list[FrameRow]:
+    """Returns what a result folder knows of its frames, in their order; `repair`: see read_json_lines.
 
     Raises:
       DataError: a line is damaged.
     """
-    rows = [FrameRow(**{name: line[name] for name in ROW}) for line in read_json_lines(folder / ROWS, ROW)]
+    lines = read_json_lines(folder / ROWS, ROW, repair)
+    rows = [FrameRow(**{name: line[name] for name in ROW}) for line in lines]
     for row in rows:
         motion, ground = row.pose if row.motion is None else row.motion, [0.0] * 3 if row.ground is None else row.ground
         lengths = [[*map(len, matrix)] for matrix in (row.pose, motion, row.intrinsics, [ground])]
@@ -190,7 +191,7 @@ class ResultFolder(contextlib.AbstractContextManager):
             if begun and note.exists():
                 check_settings(note, read_json(note, "the settings of these results", dict), settings, flag)
             write_json(note, settings)
-            self.rows = {row.name: row for row in read_rows(folder)}
+            self.rows = {row.name: row for row in read_rows(folder, repair=True)}
             failed.pop_all()
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:

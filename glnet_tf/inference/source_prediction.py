@@ -107,11 +107,11 @@ def predict_source(
         refiner = predictor.refiner(length, reader.size, own_intrinsics=config.window == FRAMES)
         by_first = {window.frames[1].snippet: window for window in group}
         for snippet in reader.batches([[place.snippet for place in x.frames[1:-1]] for x in by_first.values()]):
-            refined = refiner(snippet)
             members = [by_first[int(index)] for index in snippet.index]
             known = with_errors and any(place.truth(source) for window in members for place in own(window))
-            # With the truth at hand, what each of two parts does alone is measured too.
+            # With the truth at hand, what each of two parts does alone is measured too; before pft changes parameters.
             alone = refiner(snippet, outputs_only=True) if known and config.refine == "both" else None
+            refined = refiner(snippet)
             yield [
                 frame
                 for member, window in enumerate(members)

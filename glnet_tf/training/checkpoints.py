@@ -13,7 +13,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from glnet_tf.config import ModelConfig
+from glnet_tf.config import ModelConfig, settings_of
 from glnet_tf.errors import CheckpointError, DataError, GLNetError, reason_of
 from glnet_tf.files import check_settings, make_folder, read_json, write_json
 from glnet_tf.folders import locked
@@ -71,18 +71,12 @@ def note_training(run_dir: Path, configs: Sequence[Any], **others: Any) -> None:
       others: what else may differ.
     """
     path = run_dir / TRAINING
-    now = json.loads(json.dumps({**dict(pair for config in configs for pair in _settings(config)), **others}))
-    before = read_json(path) if path.exists() else now
+    now = json.loads(json.dumps({**dict(pair for config in configs for pair in settings_of(config).items()), **others}))
+    before = read_json(path, "how a run is trained", dict) if path.exists() else now
     changes = [f"{name}={now[name]} (was {before[name]})" for name in now if before.get(name, now[name]) != now[name]]
     if changes:
         print(f"{run_dir}: goes on with other settings: {', '.join(changes)}", file=sys.stderr)
     write_json(path, now)
-
-
-def _settings(config: Any) -> list[tuple[str, Any]]:
-    """The fields of a configuration, and of those in it."""
-    fields = dataclasses.asdict(config).items()
-    return [pair for field in fields for pair in (field[1].items() if isinstance(field[1], dict) else [field])]
 
 
 def architecture_of(fields: dict[str, Any]) -> Architecture:

@@ -32,7 +32,7 @@ from glnet_tf.training.interruption import interruption
 from glnet_tf.training.schedule import LearningRate
 from glnet_tf.training.summaries import Summaries
 from glnet_tf.training.targets import Targets, make_targets, target_batches, whole_targets
-from glnet_tf.training.trainer import SCALAR_STEPS, forget_metrics_after, resolved_config
+from glnet_tf.training.trainer import SCALAR_STEPS, forget_metrics_after, resolved_config, write_skipped
 from glnet_tf.training.weights import architecture_of_weights, start_from, weights_digest
 
 
@@ -113,7 +113,8 @@ class DepthTrainer:
                 "as --weights, and a folder where its targets are kept"
             )
         self.run_dir, self.data, self.training = Path(run_dir), data, training
-        self._smoothness, self.stopped_by = smoothness, 0
+        self._others = {"smoothness": smoothness, "flow_scale": flow_scale, "snippets": len(source)}
+        self._skipped, self.stopped_by = source.skipped, 0
         networks = resolved_config(model, source)
         architecture = Architecture(networks, data.image_height, data.image_width, source.cameras, source.shapes)
         open_run_folder(self.run_dir, architecture)
@@ -128,7 +129,8 @@ class DepthTrainer:
         self.targets = make_targets(*teacher, source, data, flow_scale, folder)
         self.held_out: list[Targets] = []
         if validation is not None and len(validation):
-            self.held_out = make_targets(*teacher, validation, data, flow_scale, folder)
+            found = make_targets(*teacher, validation, data, flow_scale, folder)
+            self.held_out = [group for group in found if len(group.usable)]
         rate = LearningRate(training.learning_rate, training)
         optimizers = make_optimizers([rate], [self.model.depth_net.trainable_variables])
         self._train_step = make_depth_step(self.model, optimizers, smoothness)
@@ -151,7 +153,7 @@ class DepthTrainer:
     def _run(self) -> int:
         if self._checkpoints.restore():
             print(f"{self.run_dir}: resuming at step {int(self.step)} of {self.training.steps}", file=sys.stderr)
-        note_training(self.run_dir, (self.data, self.training), smoothness=self._smoothness)
+        note_training(self.run_dir, (self.data, self.training), **self._others)
         first, stopped = int(self.step), 0
         forget_metrics_after(self.run_dir / "metrics.jsonl", first)
         with (
@@ -183,6 +185,7 @@ class DepthTrainer:
             if stopped:
                 self._checkpoints.save(int(self.step), best=False)
         self.stopped_by = stopped
+        write_skipped(self.run_dir, self._skipped)
         if stopped:
             print(f"stopped at step {int(self.step)} and saved; the same command goes on", file=sys.stderr)
         return int(self.step)

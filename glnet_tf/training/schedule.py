@@ -31,9 +31,6 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
         cosine = (1 + tf.cos(math.pi * decayed)) / 2
         return self.rate * ramp * (FINAL_RATE + (1 - FINAL_RATE) * cosine)
 
-    def get_config(self) -> dict:
-        return {"rate": self.rate, "config": self.config}
-
 
 def two_branch_weight(step: tf.Tensor, config: TrainingConfig) -> tf.Tensor:
     """Returns the share of the two-branch photometric loss: from 1 down to `two_branch_floor` over `warmup_steps`."""

@@ -12,19 +12,21 @@ import hashlib
 import itertools
 import json
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from tqdm import tqdm
 
 from glnet_tf.config import DataConfig
 from glnet_tf.data.augment import change_colours, draw_colour_change, zoom
 from glnet_tf.data.pipeline import batches
 from glnet_tf.data.source import Source
 from glnet_tf.errors import DataError
-from glnet_tf.files import check_space, make_folder, read_json, write_json
+from glnet_tf.files import check_space, file_state, make_folder, read_json, write_json
 from glnet_tf.folders import locked
 from glnet_tf.geometry.evidence import Evidence
 from glnet_tf.models.glnet import GLNet
@@ -93,7 +95,8 @@ def make_targets(
         size: [i for i, camera in enumerate(camera_of) if sizes[int(camera)] == size] for size in dict.fromkeys(sizes)
     }
     identity = {"version": VERSION, "teacher": digest, "flow_scale": flow_scale, "sizes": list(groups)}
-    identity["frames"] = [source.files(i)[1] for i in range(len(source))]
+    identity["frames"] = [[(file, *file_state(file)) for file in source.files(i)] for i in range(len(source))]
+    identity["street"] = dataclasses.asdict(data.street)
     identity["intrinsics"] = hashlib.sha256(np.stack(intrinsics).tobytes()).hexdigest()
     name = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
     folder = make_folder(folder / name, "cache_dir")
@@ -110,22 +113,25 @@ def _group(
     count, (height, width) = len(numbers), large
     stem = f"{size[0]}x{size[1]}"
     done_file = folder / f"{stem}_done.json"
-    done = read_json(done_file, "a number of targets", int) if done_file.exists() else 0
-    done = min(max(done, 0), count)
-    arrays = {
-        name: _array(folder / f"{stem}_{name}.npy", dtype, (count, height, width, *rest), done)
-        for name, dtype, rest in (("images", "u1", (3,)), ("log_disparity", "f2", ()), ("weight", "u1", ()))
-    }
-    known = _array(folder / f"{stem}_known.npy", "f4", (count,), done)
-    if done < count:
-        check_space(folder, (count - done) * height * width * BYTES_PER_PIXEL)
     observe = tf.function(lambda window: _targets(model, window, size), autograph=False)
     place = {index: row for row, index in enumerate(numbers)}
-    todo = [run for run in runs(source, numbers) if place[run[-1]] >= done]
+
+    def done_rows() -> int:
+        return min(max(read_json(done_file, "a number of targets", int), 0), count) if done_file.exists() else 0
+
     with (
-        locked(folder) if done < count else contextlib.nullcontext(),
-        progress_bar(count, f"targets {stem}", "frame", done) as bar,
+        locked(folder) if done_rows() < count else contextlib.nullcontext(),
+        progress_bar(count, f"targets {stem}", "frame", done := done_rows()) as bar,
     ):
+        arrays = {
+            name: _array(folder / f"{stem}_{name}.npy", dtype, (count, height, width, *rest), done)
+            for name, dtype, rest in (("images", "u1", (3,)), ("log_disparity", "f2", ()), ("weight", "u1", ()))
+        }
+        known = _array(folder / f"{stem}_known.npy", "f4", (count,), done)
+        known[done:] = np.nan
+        check_space(folder, (count - done) * height * width * BYTES_PER_PIXEL)
+        todo = [run for run in runs(source, numbers) if place[run[-1]] >= done]
+        missing = {place[index] for run in todo for index in run}
         bar.set_postfix_str(f"{count * height * width * BYTES_PER_PIXEL / 1e9:.1f} GB")
         for length, group in itertools.groupby(todo, key=len):
             count_in_batch = max(FRAMES * data.batch_size // (length + 2), 1)
@@ -138,10 +144,19 @@ def _group(
                     arrays["log_disparity"][rows], known[rows] = log_disparity[i], known_shift[i]
                     arrays["weight"][rows] = np.round(255 * weight[i])
                     done = rows.stop
+                    missing -= set(range(rows.start, rows.stop))
                 for array in (*arrays.values(), known):
                     array.flush()
                 write_json(done_file, done)
                 bar.update(done - bar.n)
+        if missing:
+            named = source.label(numbers[min(missing)])
+            tqdm.write(
+                f"warning: {len(missing)} frames have no target: an image beside them cannot be decoded ({named})",
+                sys.stderr,
+            )
+        if todo:
+            write_json(done_file, count)
     shift = np.where(np.isfinite(known), known, np.nanmedian(known) if np.isfinite(known).any() else 0.0)
     means = arrays["weight"][:, ::4, ::4].reshape(count, -1).mean(axis=1) / 255
     return Targets(**arrays, shift=shift.astype(np.float32), size=size, usable=np.nonzero(means > MIN_MEAN_WEIGHT)[0])

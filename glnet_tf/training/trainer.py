@@ -9,6 +9,7 @@ import math
 import signal
 import sys
 import tempfile
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from glnet_tf.config import DataConfig, LossConfig, ModelConfig, TrainingConfig
 from glnet_tf.data.pipeline import WHOLE, missing_positions, stream, unreadable
 from glnet_tf.data.source import Source
 from glnet_tf.errors import ConfigError, NonFiniteLossError
-from glnet_tf.files import read_json_lines, write_bytes, writing
+from glnet_tf.files import read_bytes, read_json_lines, write_bytes, writing
 from glnet_tf.folders import locked
 from glnet_tf.geometry.camera import focal_and_principal_point
 from glnet_tf.losses.objective import loss_weights
@@ -280,7 +281,8 @@ class Trainer:
             count = min(self.training.validation_snippets, len(self.validation))
             indices = np.linspace(0, len(self.validation) - 1, count).astype(int)
             metrics = validate(self.predict, self.validation, self.data, indices.tolist(), self._score)
-            decisive = metrics.get("depth_abs_rel", metrics["objective"])
+            # None of them can be decoded: nothing to choose by.
+            decisive = metrics.get("depth_abs_rel", metrics.get("objective", math.inf))
             # While FlowNet learns alone, there is nothing to choose yet.
             best = decisive < float(self._best) and step > self.training.virtual_steps
             self._best.assign(decisive if best else self._best)
@@ -292,9 +294,7 @@ class Trainer:
         self._checkpoints.save(step, best)
 
     def _end(self, interrupted: bool) -> None:
-        if self._skipped:
-            write_bytes(self.run_dir / "skipped.txt", "".join(f"{name}\n" for name in self._skipped).encode())
-            print(f"{len(self._skipped)} images left out, listed in {self.run_dir / 'skipped.txt'}", file=sys.stderr)
+        write_skipped(self.run_dir, self._skipped)
         if interrupted:
             print(f"stopped at step {int(self.step)} and saved; the same command goes on", file=sys.stderr)
 
@@ -302,8 +302,20 @@ class Trainer:
 SCALAR_STEPS = 10
 
 
+def write_skipped(run_dir: Path, names: Iterable[str]) -> None:
+    """Adds what was left out to the run's skipped.txt."""
+    file = run_dir / "skipped.txt"
+    before = read_bytes(file).decode(errors="replace").splitlines() if file.exists() else []
+    found = dict.fromkeys([*before, *names])
+    if found:
+        write_bytes(file, "".join(f"{name}\n" for name in found).encode())
+        print(f"{len(found)} images left out, listed in {file}", file=sys.stderr)
+
+
 def forget_metrics_after(path: Path, step: int) -> None:
     """Takes the lines of steps that no checkpoint holds out of metrics.jsonl: they will be made again."""
-    lines = [json.dumps(line) + "\n" for line in read_json_lines(path, {"step": int}) if line["step"] <= step]
+    lines = [
+        json.dumps(line) + "\n" for line in read_json_lines(path, {"step": int}, repair=True) if line["step"] <= step
+    ]
     if path.exists():
         write_bytes(path, "".join(lines).encode())

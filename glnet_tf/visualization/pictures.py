@@ -15,7 +15,6 @@ from PIL import Image, ImageDraw, ImageFont
 from glnet_tf.files import make_folder, replacement
 
 DEPTH_MAP = "magma"
-ERROR_MAP = "viridis"
 # The share of values, in percent, left to the ends of a scale, so that a few outliers do not flatten all others.
 OUTLIERS = 1.0
 UNKNOWN = np.array([128, 128, 128], np.uint8)
@@ -62,22 +61,6 @@ def depth_picture(disparity: np.ndarray, low: float | None = None, high: float |
         low = np.percentile(known, OUTLIERS) if low is None else low
         high = np.percentile(known, 100 - OUTLIERS) if high is None else high
     return _mapped(disparity, low or 0.0, high or 0.0, DEPTH_MAP)
-
-
-def error_picture(error: np.ndarray, max_value: float | None = None) -> np.ndarray:
-    """Returns an error as a picture: none is dark violet, large is yellow, not finite is grey.
-
-    Args:
-      error: [H, W], 0 or more.
-      max_value: error from which on all look the same; by default the last percentile.
-
-    Returns:
-      [H, W, 3] uint8.
-    """
-    known = error[np.isfinite(error)]
-    if max_value is None:
-        max_value = np.percentile(known, 100 - OUTLIERS) if known.size else 0.0
-    return _mapped(error, 0.0, max_value, ERROR_MAP)
 
 
 def _mapped(values: np.ndarray, low: float, high: float, colours: str) -> np.ndarray:

@@ -165,6 +165,25 @@ def test_a_part_of_a_video_is_chosen(tmp_path):
     assert Frames(place, Selection(fps=6.0, stride=3)).fps == 2.0
 
 
+def test_a_part_of_a_folder_keeps_its_times(tmp_path):
+    for number in range(12):
+        for name in (f"numbers/{number:02}.png", f"seconds/{number / 30:.6f}.png"):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            cv2.imwrite(str(tmp_path / name), np.zeros((6, 7, 3), np.uint8))
+
+    def times(folder, **chosen) -> list[float]:
+        frames = Frames(str(tmp_path / folder), Selection(**chosen))
+        found = [frame.time for frame in frames]
+        assert abs(frames.count - len(found)) <= 1
+        return found
+
+    np.testing.assert_allclose(times("numbers", stride=3), [0.0, 0.3, 0.6, 0.9])
+    np.testing.assert_allclose(times("numbers", fps=5.0), [0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
+    np.testing.assert_allclose(times("numbers", start=0.5, end=0.7), [0.5, 0.6, 0.7])
+    np.testing.assert_allclose(times("seconds", fps=10.0), [0.0, 0.1, 0.2, 0.3], atol=1e-5)
+    assert Frames(str(tmp_path / "seconds")).fps == pytest.approx(30, rel=1e-4)
+
+
 def test_names_are_numbers_and_those_with_a_fraction_are_seconds(tmp_path):
     for name in ("1.0", "1.25", "1.5", "2.0", "10.5"):
         cv2.imwrite(str(tmp_path / f"{name}.png"), np.zeros((6, 7, 3), np.uint8))

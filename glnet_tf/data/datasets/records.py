@@ -24,7 +24,7 @@ class RecordsSource(Source):
     Args:
       root: the folder.
       split: comma-separated names of scenes; empty: all.
-      part: "train", "validation" or "all", see `base.snippet_frames`.
+      part: "train", "validation" or "all", see data.source.snippet_frames.
       config: stride and held-out frames.
 
     Raises:

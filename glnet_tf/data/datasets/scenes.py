@@ -75,7 +75,7 @@ class SceneSource(Source):
     Args:
       root: folder of the data set.
       split: comma-separated names of scenes; empty: all.
-      part: see `base.snippet_frames`.
+      part: see data.source.snippet_frames.
       config: stride, held-out frames and what the data set asks for; its dataset, data_dir and split do not matter.
 
     Raises:

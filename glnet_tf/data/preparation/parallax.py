@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from tqdm import tqdm
 from glnet_tf.data.files.calibration import UNKNOWN, Camera, undistort
 from glnet_tf.data.files.images import image_sizes, read_grey
 from glnet_tf.errors import DataError
-from glnet_tf.files import make_folder, read_array, write_bytes
+from glnet_tf.files import file_state, make_folder, read_array, write_bytes
 from glnet_tf.geometry.camera import intrinsics_from_field_of_view, resize_intrinsics
 from glnet_tf.progress import in_threads
 
@@ -189,18 +188,9 @@ def _measure(files: Sequence[str], read: GreyReader, jobs: int, bar: tqdm) -> np
 def _cache_file(files: Iterable[str], settings: list, cache_dir: str) -> Path | None:
     if not cache_dir:
         return None
-    states = [(str(Path(file).resolve()), *_state(file)) for file in files]
+    states = [(str(Path(file).resolve()), *file_state(file)) for file in files]
     digest = hashlib.sha256(json.dumps([settings, states]).encode()).hexdigest()
     return Path(cache_dir).expanduser() / "parallax" / f"{digest}.npy"
-
-
-def _state(file: str) -> tuple[int, int]:
-    """Size and time of change; zeros if the file is not there."""
-    try:
-        status = os.stat(file)
-    except OSError:
-        return 0, 0
-    return status.st_size, status.st_mtime_ns
 
 
 def _cached(file: Path | None, count: int) -> np.ndarray | None:
@@ -245,7 +235,7 @@ def static_snippets(frames: np.ndarray, steps: np.ndarray, min_parallax: float) 
     """Returns which snippets have too little parallax between two neighbours.
 
     Args:
-      frames: [S, 3] indices into a scene's frames, see `base.snippet_frames`.
+      frames: [S, 3] indices into a scene's frames, see data.source.snippet_frames.
       steps: [F-1] parallax between the scene's consecutive frames, NaN where it is unknown.
       min_parallax: parallax from which the camera counts as moving.
 
