@@ -47,6 +47,8 @@ def frame_pairs(frames: int, forward_only: bool = False) -> tuple[tuple[int, ...
 # Of a snippet (t-1, t, t+1) = (0, 1, 2). Pair k's reverse is REVERSE[k].
 PAIRS = tuple(zip(*ordered_pairs(FRAMES)[:2]))
 REVERSE = ordered_pairs(FRAMES).reverse
+# The pair from the middle frame to the next.
+NEXT = PAIRS.index((1, 2))
 
 
 class Snippet(NamedTuple):

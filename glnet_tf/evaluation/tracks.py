@@ -13,6 +13,7 @@ from glnet_tf.data.files.trajectories import read_trajectory
 from glnet_tf.errors import ConfigError, DataError
 from glnet_tf.evaluation.protocols import Report, trajectory_metrics
 from glnet_tf.files import SETTINGS
+from glnet_tf.geometry.camera import resize_intrinsics
 from glnet_tf.inference.result_folder import read_rows
 from glnet_tf.metrics.intrinsics import intrinsics_errors, intrinsics_table
 from glnet_tf.metrics.trajectory import match_times
@@ -102,10 +103,8 @@ def compare_tracks(config: EvaluationConfig) -> Report:
     true, ours = truth.poses[first], found.poses[second]
     metrics = trajectory_metrics(true, ours, config.alignment)
     if truth.intrinsics is not None and truth.size and found.intrinsics is not None and found.size:
-        (height, width), theirs = truth.size, found.size
-        scale = np.array([width / theirs[1], height / theirs[0], 1.0])[:, np.newaxis]
-        scaled = found.intrinsics[second] * scale
-        scaled[:, :2, 2] += 0.5 * (scale[:2, 0] - 1)
+        height, width = truth.size
+        scaled = np.asarray(resize_intrinsics(found.intrinsics[second], found.size, truth.size))
         metrics |= intrinsics_table(intrinsics_errors(truth.intrinsics[first], scaled, width, height))
     protocol = {
         "task": "odometry",

@@ -29,6 +29,11 @@ MOTION_SHARES = (1.0, 0.05, 3e-3)
 KERNEL = (0.0087, 0.0360, 0.1096, 0.2135, 0.2645, 0.2135, 0.1096, 0.0360, 0.0087)
 
 
+def disagree(difference: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
+    """Returns where flow of a length differs so much from rigid flow that something moves by itself; pixels."""
+    return difference > MOTION_PIXELS + MOTION_SHARE * length
+
+
 class Fusion(NamedTuple):
     """Depth after fusion.
 
@@ -68,7 +73,7 @@ def fused_flow(flow: tf.Tensor, opposite: tf.Tensor, rigid_pixels: tf.Tensor) ->
     returned, valid = warp(opposite, grid + flow)
     certain = valid * tf.exp(-tf.reduce_sum(tf.square((flow + returned) / UNMATCHED), axis=-1, keepdims=True))
     difference = tf.norm(grid + flow - rigid_pixels, axis=-1, keepdims=True)
-    moves = tf.cast(difference > MOTION_PIXELS + MOTION_SHARE * tf.norm(flow, axis=-1, keepdims=True), tf.float32)
+    moves = tf.cast(disagree(difference, tf.norm(flow, axis=-1, keepdims=True)), tf.float32)
     near, total = tf.split(
         tf.add_n(
             [

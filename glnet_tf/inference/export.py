@@ -18,14 +18,13 @@ from glnet_tf.losses.objective import loss_weights
 from glnet_tf.models.glnet import GLNet
 from glnet_tf.models.levels import finest
 from glnet_tf.models.observation import make_observe
+from glnet_tf.models.sizes import STRIDE
 from glnet_tf.refinement.oft import make_output_refinement
 from glnet_tf.refinement.refiner import target, with_depth
 from glnet_tf.structures import FRAMES, MIDDLE, Snippet
 
 Outputs = dict[str, tf.Tensor]
 ONNX_OPSET = 17
-# Of the encoders: height and width are multiples of it.
-STRIDE = 32
 
 
 class Serving(tf.Module):

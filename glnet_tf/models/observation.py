@@ -13,9 +13,8 @@ from glnet_tf.geometry.ground import Ground
 from glnet_tf.geometry.transform import scaled_translation
 from glnet_tf.models.glnet import GLNet, both_ways
 from glnet_tf.models.levels import with_levels
+from glnet_tf.models.sizes import Size
 from glnet_tf.structures import Predictions, Snippet, height_and_width, merge, ordered_pairs, pick, split
-
-Size = tuple[int, int]
 
 
 class Observation(NamedTuple):

@@ -11,7 +11,7 @@ from glnet_tf.config import REFINEMENT_LOSS, LossConfig, RefinementConfig
 from glnet_tf.geometry.camera import resize_intrinsics
 from glnet_tf.geometry.evidence import Evidence
 from glnet_tf.geometry.fast_ops import surroundings_mean
-from glnet_tf.geometry.fusion import MOTION_PIXELS, MOTION_SHARE, fused, fused_flow
+from glnet_tf.geometry.fusion import disagree, fused, fused_flow
 from glnet_tf.geometry.rigid import rigid_correspondence
 from glnet_tf.losses.objective import LossWeights, compare, loss_weights
 from glnet_tf.losses.reduction import norm
@@ -365,8 +365,7 @@ def moving_mask(images: tf.Tensor, predictions: Predictions) -> tf.Tensor:
       predictions: of them; the finest level is enough.
     """
     pairs = compare(images, predictions, 0)
-    disagreement = norm(pairs.by_flow.pixels - pairs.rigid.pixels)
-    moves = disagreement > MOTION_PIXELS + MOTION_SHARE * norm(pairs.by_flow.flow)
+    moves = disagree(norm(pairs.by_flow.pixels - pairs.rigid.pixels), norm(pairs.by_flow.flow))
     # On sky and bare road flow is a guess, and images look as much alike by either.
     moves &= surroundings_mean(pairs.rigid_distance - pairs.by_flow.distance, LIKENESS_WINDOW) > MIN_LIKENESS
     return split(pairs.by_flow.visible * tf.cast(moves, tf.float32), predictions.flows[0].shape[1])

@@ -13,7 +13,7 @@ from tensorboard.plugins.mesh.summary_v2 import mesh
 from glnet_tf.geometry.camera import pixel_grid, unproject
 from glnet_tf.losses.objective import Comparison, compare, flow_agrees
 from glnet_tf.losses.photometric import rigid_wins
-from glnet_tf.structures import PAIRS, Predictions, Snippet
+from glnet_tf.structures import NEXT, Predictions, Snippet
 from glnet_tf.visualization.pictures import (
     branch_picture,
     depth_picture,
@@ -23,8 +23,6 @@ from glnet_tf.visualization.pictures import (
     mask_picture,
     tile,
 )
-
-FORWARD = PAIRS.index((1, 2))
 
 # The board's rows: names of `explain`'s pictures and their captions.
 BOARD = (
@@ -96,7 +94,7 @@ def explain(snippet: Snippet, predictions: Predictions) -> dict[str, np.ndarray]
     pairs = compare(images, first, level=0)
     agreement = flow_agrees(pairs, level=0)
     rigid_won = rigid_wins(pairs.rigid_distance, pairs.rigid.valid, pairs.by_flow.distance, pairs.by_flow.valid)
-    pair = tf.nest.map_structure(lambda tensor: tensor[FORWARD].numpy(), pairs)
+    pair = tf.nest.map_structure(lambda tensor: tensor[NEXT].numpy(), pairs)
 
     frame = image_picture(images[0, 1].numpy())
     flow, rigid_flow = pair.by_flow.flow, _rigid_flow(pair)
@@ -110,8 +108,8 @@ def explain(snippet: Snippet, predictions: Predictions) -> dict[str, np.ndarray]
         "flow_warp": image_picture(pair.by_flow.image * pair.by_flow.valid),
         "rigid_visible": mask_picture(pair.rigid_visible[..., 0], frame),
         "flow_visible": mask_picture(pair.by_flow.visible[..., 0], frame),
-        "branch": branch_picture(rigid_won[FORWARD, ..., 0].numpy(), pair.by_flow.valid[..., 0]),
-        "agreement": mask_picture(agreement[FORWARD, ..., 0].numpy(), frame),
+        "branch": branch_picture(rigid_won[NEXT, ..., 0].numpy(), pair.by_flow.valid[..., 0]),
+        "agreement": mask_picture(agreement[NEXT, ..., 0].numpy(), frame),
     }
 
 

@@ -16,9 +16,7 @@ from glnet_tf.losses.objective import LossWeights, objective
 from glnet_tf.metrics.depth import MAX_DEPTH, MIN_DEPTH, best_constant_abs_rel, depth_metrics
 from glnet_tf.metrics.flow import flow_metrics
 from glnet_tf.metrics.odometry import STRAIGHT_AHEAD, direction_error, rotation_error
-from glnet_tf.structures import MIDDLE, PAIRS, GroundTruth, Predictions, Snippet
-
-NEXT = PAIRS.index((1, 2))
+from glnet_tf.structures import MIDDLE, NEXT, GroundTruth, Predictions, Snippet
 
 
 def make_objective(weights: LossWeights, loss: LossConfig) -> Callable[[Snippet, Predictions], tf.Tensor]:

@@ -64,6 +64,9 @@ def test_a_resumed_video_goes_on_in_its_scale():
     later = list(resumed.applied(iter([prediction(road(0.3)), prediction(road(0.6)), prediction(road(0.6))])))
     np.testing.assert_array_equal(later[0].depth, frames[9].depth)
     assert len(resumed.planes) == 12 and resumed.planes[9] == whole.planes[9]
+    # What was decided of the first frames stays, whichever of them are there.
+    resumed.resume(whole.scale, [whole.planes[0]._replace(confidence=0.0)])
+    assert resumed.known and resumed.notes()["unit"] == "metres"
     no_ground = Metres(0.0, 1.65)
     no_ground.resume(1.0, [GroundPlane(float("nan"), 0.0, 1.0)] * 9)
     assert not no_ground.known

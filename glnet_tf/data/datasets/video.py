@@ -19,6 +19,7 @@ from glnet_tf.data.files.video import VIDEO_SUFFIXES, Video
 from glnet_tf.errors import ConfigError, DataError
 from glnet_tf.files import check_space, make_folder, read_json, write_bytes, write_json
 from glnet_tf.folders import new_folder
+from glnet_tf.geometry.camera import resize_intrinsics
 
 # Larger frames are shrunk to this longer side, in pixels; the networks' images are smaller still.
 MAX_SIDE = 1280
@@ -116,9 +117,9 @@ class VideoSource(SceneSource):
 
 
 def _shrunk_intrinsics(intrinsics: np.ndarray, note: VideoNote) -> np.ndarray:
-    """K, [3, 3], in pixels of the extracted frames: f' = f s and c' = (c + 0.5) s - 0.5."""
-    x, y = note.shrunk_width / note.width, note.shrunk_height / note.height
-    return np.array([[x, 0, x / 2 - 0.5], [0, y, y / 2 - 0.5], [0, 0, 1]]) @ intrinsics
+    """K, [3, 3], in pixels of the extracted frames."""
+    size, shrunk = (note.height, note.width), (note.shrunk_height, note.shrunk_width)
+    return np.asarray(resize_intrinsics(intrinsics, size, shrunk))
 
 
 def _digest(file: Path) -> str:

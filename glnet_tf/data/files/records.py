@@ -25,7 +25,6 @@ from glnet_tf.structures import FRAMES
 
 # Snippets per shard.
 SHARD = 64
-NAME = re.compile(r"\d{5}-[0-9a-f]{16}\.tfrecord")
 FEATURES = {
     "frames": tf.io.FixedLenFeature([FRAMES], tf.string),
     "intrinsics": tf.io.FixedLenFeature([9], tf.float32),
@@ -80,7 +79,7 @@ def write_records(source: FolderSource, folder: Path) -> int:
     }
     write_json(folder / "index.json", index)
     for file in folder.iterdir():
-        if NAME.fullmatch(file.name) and file.name not in names:
+        if SHARD_NAME.fullmatch(file.name) and file.name not in names:
             file.unlink()
     return len(missing)
 
