@@ -72,14 +72,13 @@ def main() -> int:
         known = source.calibrated or model.intrinsics == "fov"
         together = training.flow_rate or training.camera_rate or training.virtual_steps
         auto = "evidence" if known and training.weights and data.cache_dir and not together else "none"
-        if training.teacher == "auto":
-            print(f"--teacher=auto: {auto}", file=sys.stderr)
         if (auto if training.teacher == "auto" else training.teacher) == "evidence":
             if training.distribute != "off" or training.mixed_precision:
                 raise ConfigError(
                     f"--distribute={training.distribute} --mixed_precision={training.mixed_precision}: expected off "
                     "and False: evidence is learned by one device in single precision; or give --teacher=none"
                 )
+            print("DepthNet learns evidence; with --teacher=none, from the objective", file=sys.stderr)
             smoothness, scale = loss.depth_smoothness, flags.FLAGS.flow_scale
             trainer: DepthTrainer | Trainer = DepthTrainer(
                 flags.FLAGS.run_dir, source, validation, data, model, smoothness, training, scale

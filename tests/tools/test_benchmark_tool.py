@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -64,8 +65,12 @@ def test_what_is_measured_is_joined(tmp_path):
     folder.mkdir(parents=True)
     values = {"depth_abs_rel": 0.25, "flow_epe": 1.0}
     (folder / "table.json").write_text(json.dumps({"none": values, "pft_oft": {**values, "depth_abs_rel": 0.123456}}))
+    folder.with_name("a_street.done").write_text(shlex.join(["refine", f"--output_dir={folder}"]))
     for stage, epe in (("none", 2.0), ("fusion", 1.5)):
-        (tmp_path / "out" / f"flow_{stage}.json").write_text(json.dumps({"metrics": {"epe": epe, "images": 3}}))
+        file = tmp_path / "out" / f"flow_{stage}.json"
+        file.write_text(json.dumps({"metrics": {"epe": epe, "images": 3}}))
+        command = ["evaluate", "--task=flow", f"--refine={stage}", f"--output={file}"]
+        file.with_suffix(".done").write_text(shlex.join(command))
     given = [f"--data={tmp_path}", f"--output_dir={tmp_path}/out", f"--output={tmp_path}/joined.json"]
     done = call("results.py", "--test=a street: refine", "--test=flow: evaluate --task=flow", *given)
     assert done.returncode == 0, done.stderr
@@ -74,5 +79,7 @@ def test_what_is_measured_is_joined(tmp_path):
         "a street": {"as predicted": values, "PFT, then OFT": {**values, "depth_abs_rel": 0.1235}},
         "flow": {"as predicted": {"epe": 2.0, "images": 3}, "fusion": {"epe": 1.5, "images": 3}},
     }
+    done = call("results.py", "--test=a street: refine --iterations=3", *given)
+    assert done.returncode == 2 and "a_street.done: was left by another command" in done.stderr
     done = call("results.py", "--test=b: refine --weights=kitti-lite --data_dir={data}/nowhere", *given)
     assert done.returncode == 2 and "nowhere: is not a folder" in done.stderr
