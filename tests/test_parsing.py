@@ -75,7 +75,9 @@ def test_names_that_lead_outside(name, inside):
 def test_what_an_interrupted_write_left_is_dropped_and_told(tmp_path, capsys, content, found, kept):
     file = tmp_path / "a.jsonl"
     file.write_bytes(content)
-    assert [line["a"] for line in read_json_lines(file, {"a": int})] == found
+    for repair in (False, True):
+        assert file.read_bytes() == content
+        assert [line["a"] for line in read_json_lines(file, {"a": int}, repair)] == found
     assert file.read_bytes() == (content if kept is None else kept)
     assert ("cut short" in capsys.readouterr().err) is (kept is not None)
 
