@@ -191,9 +191,6 @@ class ModelConfig(Checked):
         "backbone of DepthNet and FlowNet",
         choices=ENCODERS,
     )
-    depth_encoder: str = setting(
-        "", "backbone of DepthNet, where it is another than encoder; empty: the same", choices=("", *ENCODERS)
-    )
     encoder_weights: str = setting(
         "auto",
         "start of the backbones: imagenet (packaged for EfficientNet-Lite, downloaded by Keras for resnet50), none, "
@@ -219,6 +216,9 @@ class ModelConfig(Checked):
     )
     field_of_view: float = setting(
         72.0, "degrees along the images' longer side: K when fov; along their width: its start when learned", low=1
+    )
+    depth_encoder: str = setting(
+        "", "backbone of DepthNet, where it is another than encoder; empty: the same", choices=("", *ENCODERS)
     )
 
     @property
