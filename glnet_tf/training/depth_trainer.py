@@ -119,12 +119,12 @@ class DepthTrainer:
         architecture = Architecture(networks, data.image_height, data.image_width, source.cameras, source.shapes)
         open_run_folder(self.run_dir, architecture)
         keras.utils.set_random_seed(training.seed)
-        taught = architecture_of_weights(training.weights).model.encoder_of_depth
-        teachers = dataclasses.replace(architecture, model=dataclasses.replace(networks, depth_encoder=taught))
-        model = _started(teachers, training.weights, pretrained=False)
-        teacher = model, weights_digest(model)
-        as_taught = taught == networks.encoder_of_depth
-        self.model = model if as_taught else _started(architecture, training.weights, pretrained=True)
+        encoder = architecture_of_weights(training.weights).model.encoder_of_depth
+        of_teacher = dataclasses.replace(architecture, model=dataclasses.replace(networks, depth_encoder=encoder))
+        self.model = _started(of_teacher, training.weights, pretrained=False)
+        teacher = self.model, weights_digest(self.model)
+        if encoder != networks.encoder_of_depth:
+            self.model = _started(architecture, training.weights, pretrained=True)
         folder = Path(data.cache_dir).expanduser() / "targets"
         self.targets = make_targets(*teacher, source, data, flow_scale, folder)
         self.held_out: list[Targets] = []
